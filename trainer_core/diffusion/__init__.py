@@ -1,0 +1,1 @@
+"""The mathematics of diffusion training: processes, noise, timesteps, loss weights."""

@@ -1,0 +1,1 @@
+"""Model families: a value each, not a class tree."""
