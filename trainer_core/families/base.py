@@ -13,7 +13,8 @@ class Family:
     name: "sd1", "sd2" or "sdxl". architecture: modelspec's id. base_model_version: kohya's `ss_base_model_version`.
     unet_key_layout: whose module names the files use, "diffusers" (SD1, SD2) or "ldm" (SDXL).
     prefixes: component → key prefix, e.g. {"unet": "lora_unet", "te1": "lora_te"}.
-    resolution: the side that the family was trained at, in pixels. has_sizes: whether it takes SDXL's size conditioning."""
+    resolution: the side that the family was trained at, in pixels.
+    has_sizes: whether it takes SDXL's size conditioning."""
 
     name: str
     title: str
