@@ -1,0 +1,265 @@
+"""What is computed once and trained on often: the pictures' latents, on disk and in memory; the captions' encodings."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from ..errors import DataError
+from ..events import Cached, Warned
+from .batches import Batch
+from .buckets import LATENT_STEP, Placement, Size
+from .examples import Example
+from .pictures import content_digest, decode_picture, fit_to_bucket, read_bytes, size_conditioning, to_tensor
+
+_LAYOUT = "latents 1"  # part of every key: raise it when pictures are prepared differently
+_DECODERS = 2  # threads; one is faster than most VAEs, two cover large photos
+_BATCHES_AHEAD = 2
+
+
+class LatentCache:
+    """Every picture's latents: made once, kept on disk by content, and in memory so that a batch is a few row reads.
+
+    `fill` before `get`."""
+
+    def __init__(
+        self,
+        examples: Sequence[Example],
+        placements: Sequence[Placement],
+        encode: Callable[[Tensor], Tensor],
+        vae_fingerprint: str,
+        folder: Path | None,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        memory_budget: int = 2**31,
+        pixels_per_encode: int = 2**20,
+    ):
+        """examples and placements: in the dataset's order, which is that of `Batch.indices`.
+
+        encode: pixels [B, 3, H, W] fp32 in [-1, 1], on the device → latents [B, C, H/8, W/8]. vae_fingerprint: tells
+        VAEs apart, on disk. folder: where latents are kept between runs; None keeps none. device, dtype: of what `get`
+        gives. memory_budget: bytes; more latents than that wait in the CPU's memory, pinned where the device is CUDA.
+        pixels_per_encode: how many pictures are encoded at once, by their area: 4 of 512², 1 of 1024²."""
+        self._examples = examples
+        self._placements = placements
+        self._encode = encode
+        self._folder = folder
+        self._device = torch.device(device)
+        self._dtype = dtype
+        self._memory_budget = memory_budget
+        self._pixels_per_encode = pixels_per_encode
+        pairs = zip(examples, placements, strict=True)
+        self._keys = [latent_key(example.digest, placement, vae_fingerprint) for example, placement in pairs]
+        self._latents: dict[Size, Tensor] = {}  # per bucket [N, C, h, w]
+        self._sizes: dict[Size, Tensor] = {}  # per bucket [N, 6]
+        self._rows: list[int] = []  # each picture's row in its bucket
+
+    def fill(self) -> Iterator[Cached | Warned]:
+        """Read what is on disk, encode the rest, and bring it all to where `get` wants it.
+
+        Raises DataError, naming the picture, for one that cannot be decoded, that has changed since it was scanned,
+        or whose latents are not numbers."""
+        done, total = 0, len(self._examples)
+        pictures_of = Counter(self._keys)  # copies of a picture share their latents
+        latents: dict[str, Tensor] = {}
+        missing: list[int] = []
+        for index, key in enumerate(self._keys):
+            known = latents.get(key)
+            if known is None and (known := self._from_disk(index)) is None:
+                missing.append(index)
+                continue
+            latents[key] = known
+            done += 1
+            yield Cached("latents", done, total)
+        can_write = self._folder is not None
+        for indices, encoded in self._encoded(missing):
+            for index, latent in zip(indices, encoded, strict=True):
+                latents[self._keys[index]] = latent
+                if can_write and (trouble := self._to_disk(index, latent)):
+                    can_write = False
+                    yield Warned(trouble)
+            done += sum(pictures_of[self._keys[index]] for index in indices)
+            yield Cached("latents", done, total)
+        self._arrange(latents)
+
+    def get(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Latents [B, C, h, w] and SDXL's sizes [B, 6] (`pictures.size_conditioning`) in fp32, on the device, unsynced."""
+        latents, sizes = self._latents[batch.bucket], self._sizes[batch.bucket]
+        # rows are read by Python numbers: an index tensor would have to be copied over, and that waits for the device
+        rows = [self._rows[index] for index in batch.indices]
+        moved = [latents[row].to(self._device, non_blocking=True) for row in rows]
+        return torch.stack(moved), torch.stack([sizes[row] for row in rows])
+
+    def path(self, index: int) -> Path | None:
+        """The file that keeps the latents of a picture of the dataset, whether it is there or not."""
+        key = self._keys[index]
+        return self._folder / key[:2] / f"{key}.safetensors" if self._folder else None
+
+    def _encoded(self, missing: Sequence[int]) -> Iterator[tuple[Sequence[int], list[Tensor]]]:
+        """Batches of same-size pictures with their latents; the next are decoded while one is encoded."""
+        waiting = deque(self._encode_batches(missing))
+        decoding: deque[tuple[list[int], list[Future[Tensor]]]] = deque()
+        pool = ThreadPoolExecutor(_DECODERS, thread_name_prefix="decode")
+        try:
+            while waiting or decoding:
+                while waiting and len(decoding) <= _BATCHES_AHEAD:
+                    indices = waiting.popleft()
+                    decoding.append((indices, [pool.submit(self._pixels, index) for index in indices]))
+                indices, pixels = decoding.popleft()
+                yield indices, self._encoded_once(indices, torch.stack([each.result() for each in pixels]))
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _encode_batches(self, missing: Sequence[int]) -> list[list[int]]:
+        by_bucket: dict[Size, list[int]] = {}
+        first_of_key = {self._keys[index]: index for index in reversed(missing)}
+        for index in sorted(first_of_key.values()):
+            by_bucket.setdefault(self._placements[index].bucket, []).append(index)
+        batches = []
+        for (width, height), indices in by_bucket.items():
+            size = max(1, self._pixels_per_encode // (width * height))
+            batches += [indices[start : start + size] for start in range(0, len(indices), size)]
+        return batches
+
+    def _pixels(self, index: int) -> Tensor:
+        example = self._examples[index]
+        data = read_bytes(example.path)
+        if content_digest(data) != example.digest:
+            raise DataError(f"{example.name} was changed while it was being prepared; start the run again")
+        return to_tensor(fit_to_bucket(decode_picture(data, example.path), self._placements[index]))
+
+    def _encoded_once(self, indices: Sequence[int], pixels: Tensor) -> list[Tensor]:
+        with torch.no_grad():
+            latents = self._encode(pixels.to(self._device)).detach().to("cpu", torch.float32)
+        for index, latent in zip(indices, latents, strict=True):
+            if not torch.isfinite(latent).all():
+                raise DataError(
+                    f"the VAE turned {self._examples[index].name} into values that are not numbers; "
+                    "run the VAE in fp32 (no-half-vae) or choose another VAE"
+                )
+        return [latent.clone() for latent in latents]
+
+    def _from_disk(self, index: int) -> Tensor | None:
+        """The kept latents, or None where there are none or the file is damaged: then they are made anew."""
+        path = self.path(index)
+        if path is None:
+            return None
+        try:
+            latent = safetensors.torch.load(path.read_bytes())["latents"]
+        except (OSError, KeyError, ValueError, safetensors.SafetensorError):
+            return None
+        width, height = self._placements[index].bucket
+        is_sound = latent.dim() == 3 and latent.shape[1:] == (height // LATENT_STEP, width // LATENT_STEP)
+        return latent.to(torch.float32) if is_sound and torch.isfinite(latent).all() else None
+
+    def _to_disk(self, index: int, latent: Tensor) -> str | None:
+        """Keep the latents for other runs; a sentence for the person if that fails, as training can do without."""
+        path = self.path(index)
+        assert path is not None
+        # unlike any other writer's: two processes, or two threads of one, may fill one cache
+        unfinished = path.with_name(f"{path.stem}.{os.getpid()}.{threading.get_ident()}.tmp")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            unfinished.write_bytes(safetensors.torch.save({"latents": latent.contiguous()}))
+            os.replace(unfinished, path)
+        except OSError as error:
+            with suppress(OSError):
+                unfinished.unlink()
+            if path.is_file():  # Windows refuses to replace a file that another process reads: it is the same one
+                return None
+            return (
+                f"latents cannot be kept in {self._folder} ({error.strerror}), so the next run will encode them again"
+            )
+        return None
+
+    def _arrange(self, latents: dict[str, Tensor]) -> None:
+        members: dict[Size, list[int]] = {}
+        self._rows = []
+        for index, placement in enumerate(self._placements):
+            row_of = members.setdefault(placement.bucket, [])
+            self._rows.append(len(row_of))
+            row_of.append(index)
+        values = sum(latents[key].numel() for key in self._keys)
+        fits = values * torch.empty((), dtype=self._dtype).element_size() <= self._memory_budget
+        for bucket, indices in members.items():
+            stacked = torch.stack([latents[self._keys[index]] for index in indices]).to(self._dtype)
+            if fits:
+                stacked = stacked.to(self._device)
+            elif self._device.type == "cuda":
+                stacked = stacked.pin_memory()  # so that a row's copy does not wait
+            self._latents[bucket] = stacked
+            rows = [size_conditioning(self._examples[index].size, self._placements[index]) for index in indices]
+            self._sizes[bucket] = torch.tensor(rows, dtype=torch.float32, device=self._device)
+
+
+def latent_key(digest: str, placement: Placement, vae_fingerprint: str) -> str:
+    """Hex name of a picture's latents: its content, how it is resized and cropped, and by which VAE it is encoded."""
+    facts = [_LAYOUT, digest, placement.resized, placement.crop, placement.bucket, vae_fingerprint]
+    return hashlib.sha256(repr(facts).encode()).hexdigest()
+
+
+class Conditioning(Protocol):
+    """What this cache needs of a caption's encoding: tensors with a leading batch dimension (`diffusion.cond.Cond`)."""
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> Any:
+        """The same with each of its tensors changed."""
+        ...
+
+    @staticmethod
+    def cat(conds: Sequence[Any]) -> Any:
+        """One batch out of several."""
+        ...
+
+
+K = TypeVar("K", bound=Conditioning)
+
+
+class TextCache(Generic[K]):
+    """The encodings of distinct captions, for text encoders that are not trained; kept where `encode` puts them."""
+
+    def __init__(self, encode: Callable[[Sequence[str]], K], captions_per_encode: int = 16):
+        """encode: captions → their conditioning, one row each, every row of the same shape."""
+        self._encode = encode
+        self._captions_per_encode = captions_per_encode
+        self._rows: dict[str, K] = {}
+
+    def fill(self, captions: Iterable[str]) -> Iterator[Cached]:
+        """Have exactly these captions at hand: new ones are encoded, and ones that are no longer asked for forgotten,
+        so that shuffled captions do not pile up epoch by epoch."""
+        wanted = dict.fromkeys(captions)
+        self._rows = {caption: row for caption, row in self._rows.items() if caption in wanted}
+        missing = [caption for caption in wanted if caption not in self._rows]
+        for start in range(0, len(missing), self._captions_per_encode):
+            self._add(missing[start : start + self._captions_per_encode])
+            yield Cached("captions", len(self._rows), len(wanted))
+
+    def get(self, captions: Sequence[str]) -> K:
+        """The captions' conditioning as one batch, in their order; a caption that is not at hand is encoded now."""
+        missing = [caption for caption in dict.fromkeys(captions) if caption not in self._rows]
+        if missing:
+            self._add(missing)
+        rows = [self._rows[caption] for caption in captions]
+        return type(rows[0]).cat(rows)
+
+    def _add(self, captions: Sequence[str]) -> None:
+        with torch.no_grad():
+            encoded = self._encode(captions)
+        for i, caption in enumerate(captions):
+            self._rows[caption] = encoded.map(_row(i))
+
+
+def _row(i: int) -> Callable[[Tensor], Tensor]:
+    # a copy, so that the caption does not keep the whole batch it was encoded with alive
+    return lambda batch: batch[i : i + 1].detach().clone()
