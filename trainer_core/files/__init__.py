@@ -1,0 +1,1 @@
+"""What a run leaves on disk: LoRA files, their metadata, and where to go on from."""
