@@ -22,9 +22,9 @@ class RunFacts:
 
     output_name: the file's stem, which A1111 takes as the LoRA's name. epoch, step: at which the file is saved;
     total_steps, batches_per_epoch: of the whole run. num_train_images: repeats counted. bucket_info, dataset_dirs,
-    tag_frequency: as kohya writes them, before they become JSON. prediction: "epsilon" or "v_prediction". precision: of
-    the forward pass, "fp16", "bf16" or "fp32". model_hash, vae_hash: SHA-256 of those files where known. host: the program
-    that trained, e.g. "ComfyUI 0.3.64"."""
+    tag_frequency: as kohya writes them, before they become JSON. prediction: "epsilon" or "v_prediction".
+    precision: of the forward pass, "fp16", "bf16" or "fp32". model_hash, vae_hash: SHA-256 of those files where known.
+    host: the program that trained, e.g. "ComfyUI 0.3.64"."""
 
     output_name: str
     epoch: int
