@@ -55,14 +55,14 @@ def is_target_name(name: str, convolutions: bool) -> bool:
 
 
 def _require_trainable(name: str, module: Adaptable) -> None:
+    if isinstance(module, nn.Conv2d) and module.groups != 1:
+        raise HostError(f"{name} is a grouped convolution ({module.groups} groups), which no adapter is defined for")
     weight = module.weight
     if weight is None or weight.dtype not in _TRAINABLE_ON or weight.shape != _shape_of_a_plain_weight(module):
         kind = "missing" if weight is None else str(weight.dtype).removeprefix("torch.")
         raise HostError(
             f"{name} has quantised or packed weights ({kind}); load the checkpoint with fp16 or bf16 weights"
         )
-    if isinstance(module, nn.Conv2d) and module.groups != 1:
-        raise HostError(f"{name} is a grouped convolution ({module.groups} groups), which no adapter is defined for")
 
 
 def _shape_of_a_plain_weight(module: Adaptable) -> tuple[int, ...]:
