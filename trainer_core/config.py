@@ -88,7 +88,9 @@ class LossConfig:
     """What the network learns to predict and how each timestep is weighed."""
 
     prediction_type: str = setting(
-        "auto", help="What the model predicts; auto takes what the host knows of the checkpoint.", choices=PREDICTION_TYPES
+        "auto",
+        help="What the model predicts; auto takes what the host knows of the checkpoint.",
+        choices=PREDICTION_TYPES,
     )
     zero_terminal_snr: bool = setting(
         False, help="Rescale the noise schedule so that the last step is pure noise (velocity models).", advanced=True
@@ -134,7 +136,11 @@ class TrainConfig:
         75, help="Tokens of a caption that are read: 75, 150 or 225.", ge=75, le=225, unit="tokens", advanced=True
     )
     clip_skip: int = setting(
-        1, help="Text encoder layer counted from the end, as the UIs count; SDXL ignores it.", ge=1, le=12, advanced=True
+        1,
+        help="Text encoder layer counted from the end, as the UIs count; SDXL ignores it.",
+        ge=1,
+        le=12,
+        advanced=True,
     )
     save_precision: str = setting("fp16", help="Number format of the saved files.", choices=("fp16", "bf16", "fp32"))
     seed: int = setting(31337, help="Same seed, same run.", ge=0, le=2**63 - 1)

@@ -137,7 +137,16 @@ def _mapping(value: Any, path: str) -> Mapping[str, Any]:
 def _converted(each: Setting, value: Any, path: str) -> Any:
     wrong = ConfigError(f'"{path}" takes {_a_kind(each.type)}, not {value!r}')
     if each.type is bool:
-        words = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
+        words = {
+            "true": True,
+            "1": True,
+            "yes": True,
+            "on": True,
+            "false": False,
+            "0": False,
+            "no": False,
+            "off": False,
+        }
         if isinstance(value, bool):
             return value
         if str(value).lower() in words:

@@ -29,7 +29,8 @@ class TextOptions:
 
 @dataclass(frozen=True)
 class SampleRequest:
-    """One picture to sample: width and height in pixels, cfg ≥ 1, the seed makes the picture."""
+    """One picture to sample: width and height in pixels, cfg ≥ 1, the seed makes the picture; texts are encoded as in
+    training."""
 
     prompt: str
     negative_prompt: str
@@ -38,6 +39,7 @@ class SampleRequest:
     steps: int
     cfg: float
     seed: int
+    text: TextOptions = TextOptions()
 
 
 class Host(Protocol):

@@ -1,0 +1,55 @@
+"""Every step's numbers as lines of JSON, readable while the run goes on and complete after any number of resumes."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+from ..events import Event, Measured, Measurement, Sampled, Saved, Warned
+
+
+class EventLog:
+    """Appends what is worth keeping of a run's events to a file."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def record(self, event: Event) -> None:
+        """Write the event's lines, if it has any."""
+        lines = _lines(event)
+        if lines:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+
+
+def read_measurements(path: Path) -> list[Measurement]:
+    """Each optimizer step's numbers once, in order: of steps that were done again after a resume, the later ones."""
+    steps: dict[int, Measurement] = {}
+    if path.exists():
+        for line in path.read_text(encoding="utf-8").splitlines():
+            entry = _parsed(line)
+            if entry.pop("event", None) == "step":
+                measurement = Measurement(**entry)
+                steps[measurement.step] = measurement
+    return [steps[step] for step in sorted(steps)]
+
+
+def _lines(event: Event) -> list[dict]:
+    if isinstance(event, Measured):
+        return [{"event": "step", **dataclasses.asdict(each)} for each in event.measurements]
+    if isinstance(event, Saved):
+        return [{"event": "saved", "epoch": event.epoch, "file": event.path.name}]
+    if isinstance(event, Sampled):
+        return [{"event": "sampled", "epoch": event.epoch, "prompt": event.prompt}]
+    if isinstance(event, Warned):
+        return [{"event": "warned", "message": event.message}]
+    return []
+
+
+def _parsed(line: str) -> dict:
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return {}  # a line cut off by a power failure
+    return entry if isinstance(entry, dict) else {}

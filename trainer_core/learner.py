@@ -1,0 +1,79 @@
+"""What learns: the adapters' parameters in one flat buffer, and the optimizer that moves them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from .config import TrainConfig, group_learning_rate
+from .networks.network import Network
+from .optim.args import parse_optimizer_args
+from .optim.base import build_optimizer
+from .optim.flat import FlatBuffer, ParamGroup
+from .optim.shadow import Shadow
+
+
+class Learner:
+    """Adapters, optimizer and their gradients: `backward` as often as batches accumulate, then `step`.
+
+    Nothing in a step waits for the device: a gradient that is not finite is replaced by zeros there, and its norm says so
+    when it is read later."""
+
+    def __init__(self, config: TrainConfig, network: Network, dtype: torch.dtype):
+        """dtype: of the forward pass. Raises ConfigError for an unknown optimizer or option."""
+        self._max_grad_norm = config.optimizer.max_grad_norm
+        self.buffer = FlatBuffer(
+            [
+                ParamGroup(component, parameters, group_learning_rate(config.optimizer, component))
+                for component, parameters in network.parameters_by_component().items()
+            ]
+        )
+        options = parse_optimizer_args(config.optimizer.optimizer_args)
+        self.optimizer = build_optimizer(config.optimizer.optimizer, self.buffer, options)
+        self.shadow = Shadow(self.buffer, dtype)
+        if self.shadow.is_copy:
+            network.bind(self.shadow.weights)
+        self.is_between_steps = True
+
+    def backward(self, loss: Tensor) -> None:
+        """Add the loss's gradient to what has accumulated."""
+        self.shadow.backward(loss)
+
+    def step(self, lr_factor: float) -> Tensor:
+        """Move the parameters by what has accumulated and forget it. Gives the gradient's norm, a 0-dim tensor that stays
+        on the device: not finite when the step was made with zeros instead."""
+        self.shadow.unscale()
+        norm = self.buffer.grad_norm()
+        if self._max_grad_norm:
+            self.buffer.clip_grad_norm(self._max_grad_norm, norm)
+        was_finite = self.buffer.zero_nonfinite_grads(norm)
+        self.is_between_steps = False
+        self.optimizer.step(lr_factor)
+        self.shadow.refresh(was_finite)
+        self.is_between_steps = True
+        self.forget_gradients()
+        return norm
+
+    def forget_gradients(self) -> None:
+        """Zero what has accumulated, in place."""
+        self.buffer.zero_grads()
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Parameters and optimizer state, as flat tensors on the device."""
+        return {
+            "parameters": self.buffer.params,
+            **{f"optimizer.{name}": value for name, value in self.optimizer.state_dict().items()},
+            **{f"shadow.{name}": value for name, value in self.shadow.state_dict().items()},
+        }
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Go on, bit for bit, from where `state_dict` was taken."""
+        self.buffer.params.copy_(state["parameters"])
+        self.optimizer.load_state_dict(_below("optimizer.", state))
+        self.shadow.load_state_dict(_below("shadow.", state))
+
+
+def _below(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name[len(prefix) :]: value for name, value in state.items() if name.startswith(prefix)}

@@ -1,0 +1,84 @@
+"""Reads a run's numbers off the device now and then, so that no step has to wait for them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .errors import TrainingError
+from .events import Measured, Measurement, Warned
+
+_SECONDS_BETWEEN_READS = 1.0
+_LAST_STRAW = 5  # steps in a row without a finite gradient
+
+
+@dataclass(frozen=True)
+class _Pending:
+    step: int
+    epoch: int
+    pictures: str
+    names: tuple[str, ...]
+    values: tuple[Tensor, ...]
+
+
+class Meter:
+    """Collects each step's numbers on the device and reads them about once a second, in one transfer."""
+
+    def __init__(self) -> None:
+        self._pending: list[_Pending] = []
+        self._read_at = time.monotonic()
+        self._failures = 0
+
+    def record(
+        self, step: int, epoch: int, pictures: str, loss: Tensor, grad_norm: Tensor, lr: Mapping[str, Tensor | float],
+        d: Tensor | None,
+    ) -> None:  # fmt: skip
+        """Note a step's numbers: 0-dim tensors that are not looked at yet. `pictures` names the batch, for messages."""
+        named = {"loss": loss, "grad_norm": grad_norm, **{f"lr/{group}": rate for group, rate in lr.items()}}
+        if d is not None:
+            named["d"] = d
+        values = tuple(torch.as_tensor(value, dtype=torch.float32, device=loss.device) for value in named.values())
+        self._pending.append(_Pending(step, epoch, pictures, tuple(named), values))
+
+    def due(self) -> Iterator[Measured | Warned]:
+        """What there is to say, if it has been a while."""
+        if time.monotonic() - self._read_at >= _SECONDS_BETWEEN_READS:
+            yield from self.rest()
+
+    def rest(self) -> Iterator[Measured | Warned]:
+        """Everything not yet said. Raises TrainingError when several steps in a row had no finite gradient."""
+        pending, self._pending = self._pending, []
+        self._read_at = time.monotonic()
+        if not pending:
+            return
+        numbers = iter(torch.stack([value for each in pending for value in each.values]).tolist())
+        measurements = [_measurement(each, {name: next(numbers) for name in each.names}) for each in pending]
+        yield Measured(tuple(measurements))
+        for each, measurement in zip(pending, measurements, strict=True):
+            yield from self._judged(each, measurement)
+
+    def _judged(self, each: _Pending, measurement: Measurement) -> Iterator[Warned]:
+        if _is_finite(measurement):
+            self._failures = 0
+            return
+        self._failures += 1
+        what = f"the loss of step {each.step} is not a number (pictures: {each.pictures})"
+        if self._failures >= _LAST_STRAW:
+            raise TrainingError(
+                f"{what}, for the {self._failures}th step in a row; lower the learning rate or alpha, or set "
+                "mixed_precision to fp32. Every epoch saved so far and the state before these steps are kept"
+            )
+        yield Warned(f"{what}; the step was left out")
+
+
+def _is_finite(measurement: Measurement) -> bool:
+    return all(abs(number) < float("inf") for number in (measurement.loss, measurement.grad_norm))
+
+
+def _measurement(each: _Pending, numbers: dict[str, float]) -> Measurement:
+    rates = {name.removeprefix("lr/"): value for name, value in numbers.items() if name.startswith("lr/")}
+    return Measurement(each.step, each.epoch, numbers["loss"], numbers["grad_norm"], rates, numbers.get("d"))

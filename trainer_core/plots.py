@@ -1,0 +1,110 @@
+"""A run's curves as a picture: the loss, and the learning rates in effect (schedule × rate × d)."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from PIL import Image
+
+from .errors import LazyLoraError
+from .events import Measurement
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_DPI = 100
+_SHOWN_POINTS = 2000
+_COLOURS = ("#2563eb", "#d97706", "#059669", "#7c3aed")
+
+
+def curves(measurements: Sequence[Measurement], width: int = 1024, height: int = 640) -> Image.Image:
+    """Loss above, learning rates below, over optimizer steps, epochs as thin lines; width × height pixels.
+
+    Losses jump from step to step with the timestep drawn, so the line to look at is their moving average. Draws without
+    pyplot: the host's own plots are not disturbed. Raises LazyLoraError where matplotlib is missing."""
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise LazyLoraError("curves are drawn with matplotlib, which is missing; pip install matplotlib") from error
+    figure = Figure(figsize=(width / _DPI, height / _DPI), dpi=_DPI, layout="constrained")
+    loss_axes, rate_axes = figure.subplots(2, 1, sharex=True)
+    shown = list(measurements)
+    _draw_losses(loss_axes, shown)
+    _draw_rates(rate_axes, shown)
+    for axes in (loss_axes, rate_axes):
+        _draw_epochs(axes, shown)
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+    buffer = io.BytesIO()
+    FigureCanvasAgg(figure).print_png(buffer)
+    return Image.open(buffer).convert("RGB")
+
+
+def moving_average(values: Sequence[float], window: int) -> list[float]:
+    """The mean of each value and up to `window` - 1 before it; values that are no numbers are passed over."""
+    averages, recent, total = [], [], 0.0
+    for value in values:
+        recent.append(value if math.isfinite(value) else None)
+        total += recent[-1] or 0.0
+        if len(recent) > window:
+            total -= recent.pop(0) or 0.0
+        count = sum(each is not None for each in recent)
+        averages.append(total / count if count else math.nan)
+    return averages
+
+
+def smoothing_window(steps: int) -> int:
+    """How many steps the loss is averaged over: a twentieth of the run, 5 to 200."""
+    return min(200, max(5, steps // 20))
+
+
+def thinned(measurements: Sequence[Measurement], most: int = _SHOWN_POINTS) -> list[Measurement]:
+    """At most about `most` of the measurements, evenly spread, the last one among them."""
+    stride = max(1, math.ceil(len(measurements) / most))
+    kept = list(measurements[::stride])
+    if measurements and kept[-1] is not measurements[-1]:
+        kept.append(measurements[-1])
+    return kept
+
+
+def _draw_losses(axes: Axes, shown: Sequence[Measurement]) -> None:
+    steps, losses = [each.step for each in shown], [each.loss for each in shown]
+    window = smoothing_window(len(shown))
+    axes.plot(steps, losses, color=_COLOURS[0], alpha=0.25, linewidth=0.8)
+    axes.plot(steps, moving_average(losses, window), color=_COLOURS[0], linewidth=1.8, label=f"mean of {window} steps")
+    axes.set_ylabel("loss")
+    if shown:
+        axes.legend(loc="upper right", frameon=False)
+
+
+def _draw_rates(axes: Axes, shown: Sequence[Measurement]) -> None:
+    steps = [each.step for each in shown]
+    groups = list(shown[-1].lr) if shown else []
+    for group, colour in zip(groups, _COLOURS):
+        axes.plot(steps, [each.lr.get(group, math.nan) for each in shown], color=colour, linewidth=1.8, label=group)
+    if _spans_decades([rate for each in shown for rate in each.lr.values()]):
+        axes.set_yscale("log")
+    else:
+        axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3))
+    axes.set_ylabel("d·lr" if any(each.d is not None for each in shown) else "learning rate")
+    axes.set_xlabel("step")
+    if groups:
+        axes.legend(loc="upper right", frameon=False)
+
+
+def _draw_epochs(axes: Axes, shown: Sequence[Measurement]) -> None:
+    starts = [after.step for before, after in pairwise(shown) if after.epoch != before.epoch]
+    if len(starts) <= 60:  # more would be a wall
+        for step in starts:
+            axes.axvline(step, color="#9ca3af", linewidth=0.6, alpha=0.6)
+
+
+def _spans_decades(rates: Sequence[float]) -> bool:
+    """Whether the rates rise over so many powers of ten that a straight scale would show nothing, as Prodigy's do."""
+    positive = [rate for rate in rates if rate > 0 and math.isfinite(rate)]
+    return bool(positive) and max(positive) > 300 * sorted(positive)[len(positive) // 10]

@@ -1,0 +1,191 @@
+"""What a run holds while it trains: model, adapters, optimizer, caches and position, and how it is kept and found again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from .config import TrainConfig
+from .data.batches import Batch
+from .data.cache import LatentCache, TextCache
+from .data.captions import training_caption
+from .diffusion.cond import Cond
+from .diffusion.process import Process, zero_terminal_snr
+from .events import Event, Saved
+from .files.event_log import EventLog
+from .files.lora_file import save_lora
+from .files.metadata import RunFacts, build_metadata
+from .files.resume import ResumeState, load_resume_state, save_resume_state
+from .files.run_folder import RunFolder, open_run_folder, run_key
+from .learner import Learner
+from .meter import Meter
+from .networks.network import Network, build_network
+from .plan import Plan, determining_values, trained_components
+from .sampling import text_options
+from .settings import to_json
+
+if TYPE_CHECKING:
+    from .hosts.base import Host
+
+_SAVE_DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
+_PRECISIONS = {dtype: name for name, dtype in _SAVE_DTYPES.items()}
+
+
+def run_folder_for(plan: Plan, host: Host) -> RunFolder:
+    """The folder of this very run: the same settings, pictures and base model find the same one again."""
+    config = plan.config
+    key = run_key(
+        {
+            "settings": determining_values(config),
+            "pictures": plan.dataset.fingerprint(),
+            "model": host.fingerprint(),
+            "vae": host.vae_fingerprint(),
+        }
+    )
+    described = {"settings": to_json(config), "host": host.name, "model": host.model_name}
+    return open_run_folder(config.output_dir, config.output_name, key, described)
+
+
+@contextmanager
+def open_session(plan: Plan, host: Host, folder: RunFolder) -> Iterator[Session]:
+    """Borrow the host's model and put the adapters on it, where the run was left; on the way out, whatever the reason,
+    keep where it stands and give the model back as it was."""
+    config = plan.config
+    trained = trained_components(config, list(host.components()))
+    with host.borrowed(trained, config.mixed_precision, config.gradient_checkpointing) as dtype:
+        modules = {name: module for name, module in host.components().items() if name in trained}
+        network = build_network(config.network, modules, host.family, config.seed, host.device)
+        session = Session(plan, host, folder, network, Learner(config, network, dtype), dtype)
+        session.load_state()
+        with network.attached():
+            try:
+                yield session
+            finally:
+                session.save_state()
+
+
+class Session:
+    """A run in progress. `step` counts the optimizer steps that are done, over all resumes."""
+
+    def __init__(
+        self, plan: Plan, host: Host, folder: RunFolder, network: Network, learner: Learner, dtype: torch.dtype
+    ):
+        config = plan.config
+        self.plan, self.host, self.folder, self.network, self.learner = plan, host, folder, network, learner
+        self.process = _process(config, host).to(host.device)
+        self.log = EventLog(folder.events_file)
+        self.zero = torch.zeros((), device=host.device)
+        self.step = 0
+        self._saved_step = 0
+        self._precision = _PRECISIONS[dtype]
+        self._started_at = datetime.now(timezone.utc)
+        self._trains_text = any(component != "unet" for component in network.parameters_by_component())
+        self._text_options = text_options(config)
+        cache_dir = folder.folder.parent / ".lazylora_cache"
+        self.latents = LatentCache(
+            plan.dataset.examples, plan.placements, host.encode_images, host.vae_fingerprint(), cache_dir, host.device
+        )
+        self.texts = TextCache(self._encode_texts)
+
+    def epochs_left(self) -> range:
+        """The epochs that are still to do, from 1; the present one too when its file was not written yet."""
+        done, into = divmod(self.step, self.plan.steps_per_epoch)
+        is_unsaved = done > 0 and into == 0 and self.plan.saves(done) and not self.folder.epoch_file(done).exists()
+        return range(done if is_unsaved else done + 1, self.plan.config.max_train_epochs + 1)
+
+    def steps_into(self, epoch: int) -> int:
+        """How many optimizer steps of that epoch are done."""
+        return self.step - (epoch - 1) * self.plan.steps_per_epoch
+
+    def fill_latents(self) -> Iterator[Event]:
+        """Encode the pictures that are not cached yet."""
+        yield from self.latents.fill()
+
+    def fill_captions(self, epoch: int, windows: Sequence[tuple[Batch, ...]]) -> Iterator[Event]:
+        """Encode the epoch's captions that are not cached yet; nothing to do while a text encoder learns."""
+        if not self._trains_text:
+            captions = {caption for window in windows for batch in window for caption in self.captions(epoch, batch)}
+            yield from self.texts.fill(sorted(captions))
+
+    def captions(self, epoch: int, batch: Batch) -> list[str]:
+        """What the batch's pictures are captioned with in this epoch."""
+        config, examples = self.plan.config, self.plan.dataset.examples
+        return [
+            training_caption(examples[index], config.dataset, config.seed, epoch, turn)
+            for index, turn in zip(batch.indices, batch.turns, strict=True)
+        ]
+
+    def conditioning(self, epoch: int, batch: Batch) -> Cond:
+        """The batch's captions as the model reads them."""
+        captions = self.captions(epoch, batch)
+        return self._encode_texts(captions) if self._trains_text else self.texts.get(captions)
+
+    def take_step(self, epoch: int, window: Sequence[Batch], loss: Tensor, meter: Meter) -> None:
+        """Move the adapters by the gradient that has accumulated, and note the step's numbers."""
+        factor = self.plan.lr_factors[self.step]
+        rates = self.learner.optimizer.effective_lr(factor)
+        norm = self.learner.step(factor)
+        self.step += 1
+        examples = self.plan.dataset.examples
+        pictures = ", ".join(sorted({examples[index].name for batch in window for index in batch.indices})[:4])
+        meter.record(self.step, epoch, pictures, loss, norm, rates, self.learner.optimizer.d)
+
+    def save_epoch(self, epoch: int) -> Saved:
+        """Write the epoch's LoRA, unless it is there: an epoch file is never overwritten, the hosts cache by path."""
+        path = self.folder.epoch_file(epoch)
+        tensors = self.network.state_dict(_SAVE_DTYPES[self.plan.config.save_precision])
+        if not path.exists():
+            save_lora(path, tensors, build_metadata(self.plan.config, self.host.family, self._facts(epoch)))
+        return Saved(epoch, path, tensors)
+
+    def save_state(self) -> None:
+        """Keep where the run stands, if it stands anywhere new and sound."""
+        if self.step != self._saved_step and self.learner.is_between_steps:
+            save_resume_state(
+                self.folder.resume_file, ResumeState(self.step, self.folder.key, self.learner.state_dict())
+            )
+            self._saved_step = self.step
+
+    def load_state(self) -> None:
+        """Go on from where the run was left, if it was begun before."""
+        state = load_resume_state(self.folder.resume_file, self.folder.key)
+        if state is not None:
+            self.learner.load_state_dict(state.tensors)
+            self.step = self._saved_step = state.step
+
+    def _facts(self, epoch: int) -> RunFacts:
+        plan, dataset = self.plan, self.plan.dataset
+        return RunFacts(
+            output_name=self.folder.epoch_stem(epoch),
+            epoch=epoch,
+            step=self.step,
+            total_steps=plan.total_steps,
+            batches_per_epoch=plan.batches_per_epoch,
+            num_train_images=sum(plan.repeats),
+            prediction=self.process.prediction,
+            started_at=self._started_at,
+            finished_at=datetime.now(timezone.utc),
+            session_id=self.folder.key[:16],
+            bucket_info=plan.bucket_info,
+            dataset_dirs=dataset.dirs(),
+            tag_frequency=dataset.tag_frequency(),
+            precision=self._precision,
+            model_name=self.host.model_name,
+            host=self.host.name,
+        )
+
+    def _encode_texts(self, captions: Sequence[str]) -> Cond:
+        return self.host.encode_texts(captions, self._text_options)
+
+
+def _process(config: TrainConfig, host: Host) -> Process:
+    process = host.process
+    if config.loss.prediction_type != "auto":
+        process = replace(process, prediction=config.loss.prediction_type)
+    return zero_terminal_snr(process) if config.loss.zero_terminal_snr else process

@@ -1,0 +1,92 @@
+"""The training loop. Everything a run does, in order, on one page; the parts stand in the files that it names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from .config import TrainConfig
+from .data.batches import Batch
+from .diffusion.loss import min_snr_weights, weighted_mse
+from .diffusion.noise import draw_noise, draw_timesteps, mixed_seed, seeded
+from .events import Event, Finished, Planned, Stepped, Warned
+from .meter import Meter
+from .plan import Plan, make_plan
+from .sampling import previews
+from .session import Session, open_session, run_folder_for
+
+if TYPE_CHECKING:
+    from .hosts.base import Host
+
+
+def train(config: TrainConfig, host: Host) -> Iterator[Event]:
+    """Train a LoRA on the model that the host has loaded; yields what happens as it happens.
+
+    Close the generator to stop: what was trained is kept, and the same call goes on from there, bit for bit on a CPU. A run
+    that is finished already is returned as it is. Raises LazyLoraError, in one sentence, for what cannot be done; the
+    host is as it was before, whatever happens."""
+    plan = make_plan(config)
+    yield Planned(plan)
+    yield from (Warned(warning) for warning in plan.warnings)
+    folder = run_folder_for(plan, host)
+    with folder.locked():
+        trained_steps = 0
+        if not folder.is_finished():
+            with open_session(plan, host, folder) as session:
+                first_step = session.step
+                for event in _epochs(session):
+                    session.log.record(event)
+                    yield event
+                trained_steps = session.step - first_step
+            folder.finish()
+        yield Finished(folder.folder, folder.epochs(), trained_steps)
+
+
+def _epochs(session: Session) -> Iterator[Event]:
+    plan, meter = session.plan, Meter()
+    yield from session.fill_latents()
+    for epoch in session.epochs_left():
+        windows = plan.windows(epoch)
+        yield from session.fill_captions(epoch, windows)
+        for window in windows[session.steps_into(epoch) :]:
+            loss = _accumulate(session, epoch, window)
+            session.take_step(epoch, window, loss, meter)
+            yield Stepped(session.step, plan.total_steps, epoch)  # no device sync: numbers come when the meter is read
+            yield from meter.due()
+        yield from meter.rest()
+        if plan.saves(epoch):
+            yield session.save_epoch(epoch)
+        if plan.samples(epoch):
+            yield from previews(plan.config, session.host, session.network, session.folder, epoch)
+        session.save_state()
+
+
+def _accumulate(session: Session, epoch: int, window: tuple[Batch, ...]) -> Tensor:
+    """The gradient of the window's batches, each weighed alike, the epoch's short last window included; gives the loss."""
+    total = session.zero
+    for number, batch in enumerate(window):
+        loss = _loss(session, epoch, batch, mixed_seed(session.plan.config.seed, session.step, number)) / len(window)
+        session.learner.backward(loss)
+        total = total + loss.detach()
+    return total
+
+
+def _loss(session: Session, epoch: int, batch: Batch, seed: int) -> Tensor:
+    """How far the network is from predicting what was added to this batch."""
+    settings, process, host = session.plan.config.loss, session.process, session.host
+    latents, sizes = session.latents.get(batch)
+    dice = seeded(seed, latents.device)
+    t = draw_timesteps(len(batch), settings.min_timestep, settings.max_timestep, dice)
+    noise = draw_noise(latents.shape, dice)
+    session.network.begin(seed)
+    cond = session.conditioning(epoch, batch)
+    prediction = host.predict(
+        process.noised(latents, noise, t), t, cond.sized(sizes) if host.family.has_sizes else cond
+    )
+    weights = min_snr_weights(process, t, settings.min_snr_gamma) if settings.min_snr_gamma else None
+    return weighted_mse(prediction, process.target(latents, noise, t), weights)
+
+
+__all__ = ["Plan", "train"]
