@@ -1,0 +1,116 @@
+"""LoadDataset and TagDataset: which pictures are trained on, and what their captions become."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import folder_paths
+from comfy_api.latest import io, ui
+
+from ..trainer_core.config import DatasetConfig, TagEdit
+from ..trainer_core.data.captions import prepared_caption
+from ..trainer_core.data.examples import scan
+from ..trainer_core.data.pictures import read_picture
+from ..trainer_core.grid import contact_sheet
+from .errors import plainly, said
+from .folders import dataset_folder, folder_digest, offered_folders
+from .inputs import inputs_of, settings_from
+from .pictures import to_image
+from .report import describe_dataset
+from .wires import CATEGORY, Dataset
+
+_SHOWN_PICTURES = 8
+
+
+class LoadDataset(io.ComfyNode):
+    """A folder of pictures and captions as a dataset."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LazyLoRA_LoadDataset",
+            display_name="Load Dataset (LazyLoRA)",
+            category=CATEGORY,
+            description="Pictures to train on, with their captions from .txt files of the same name.",
+            inputs=[
+                io.Combo.Input(
+                    "folder",
+                    options=offered_folders(folder_paths.get_input_directory()),
+                    tooltip="A folder inside ComfyUI's input folder: pictures, or kohya's N_name folders (N repeats).",
+                ),
+                io.String.Input(
+                    "path",
+                    default="",
+                    optional=True,
+                    tooltip="The full path of any other folder on the machine that ComfyUI runs on; wins over folder.",
+                ),
+                *inputs_of(DatasetConfig, leave_out=("folder", "trigger_word", "tag_edits")),
+            ],
+            outputs=[
+                Dataset.Output("dataset", display_name="dataset", tooltip="For TagDataset or TrainLoRA."),
+                io.Image.Output("preview", display_name="preview", tooltip="The first pictures with their captions."),
+                io.String.Output("report", display_name="report", tooltip="Counts, buckets, and what deserves a look."),
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, folder: str | None = None, path: str | None = None) -> bool | str:
+        if folder is None or path is None:  # comes by wire: seen when it runs
+            return True
+        return said(dataset_folder, folder, path, folder_paths.get_input_directory())
+
+    @classmethod
+    def fingerprint_inputs(cls, folder: str | None = None, path: str | None = None, **_: Any) -> str:
+        if folder is None or path is None:
+            return "by wire"
+        return folder_digest(dataset_folder(folder, path, folder_paths.get_input_directory()))
+
+    @classmethod
+    @plainly
+    def execute(cls, folder: str, path: str = "", **values: Any) -> io.NodeOutput:
+        chosen = dataset_folder(folder, path, folder_paths.get_input_directory())
+        config = settings_from(DatasetConfig, values, folder=str(chosen))
+        dataset = scan(config)
+        report = describe_dataset(dataset, config)
+        shown = dataset.examples[:_SHOWN_PICTURES]
+        sheet = contact_sheet([read_picture(each.path) for each in shown], [each.caption for each in shown])
+        return io.NodeOutput(config, to_image([sheet]), report, ui=ui.PreviewText(report))
+
+
+class TagDataset(io.ComfyNode):
+    """A trigger word and one edit of the captions; several in a row are done one after the other."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LazyLoRA_TagDataset",
+            display_name="Tag Dataset (LazyLoRA)",
+            category=CATEGORY,
+            description="Edits the captions as training sees them; the caption files stay as they are. Can be chained.",
+            inputs=[
+                Dataset.Input("dataset", tooltip="From LoadDataset or another TagDataset."),
+                *inputs_of(DatasetConfig, leave_out=_ALL_BUT_THE_TRIGGER),
+                *inputs_of(TagEdit),
+            ],
+            outputs=[
+                Dataset.Output("dataset_out", display_name="dataset", tooltip="For TrainLoRA or another TagDataset."),
+                io.String.Output("captions", display_name="captions", tooltip="Every caption after the edits."),
+            ],
+        )
+
+    @classmethod
+    @plainly
+    def execute(cls, dataset: DatasetConfig, trigger_word: str = "", **values: Any) -> io.NodeOutput:
+        edit = settings_from(TagEdit, values)
+        config = replace(
+            dataset,
+            trigger_word=trigger_word.strip() or dataset.trigger_word,
+            tag_edits=(*dataset.tag_edits, edit) if edit.tags.strip() else dataset.tag_edits,
+        )
+        lines = [f"{each.name}: {prepared_caption(each.caption, config)}" for each in scan(config).examples]
+        captions = "\n".join(lines)
+        return io.NodeOutput(config, captions, ui=ui.PreviewText(captions))
+
+
+_ALL_BUT_THE_TRIGGER = tuple(name for name in DatasetConfig.__dataclass_fields__ if name != "trigger_word")

@@ -1,0 +1,31 @@
+"""What the pack offers to ComfyUI."""
+
+from __future__ import annotations
+
+from comfy_api.latest import ComfyExtension, io
+
+from .configure import ConfigureNetwork, ConfigureOptimizer
+from .dataset import LoadDataset, TagDataset
+from .epochs import EpochGrid, EpochsForEfficiency, LoadEpoch
+from .train_lora import TrainLoRA
+
+
+class LazyLoraExtension(ComfyExtension):
+    """The nodes in the order in which a graph uses them. Ids never change: saved graphs hold them."""
+
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        return [
+            LoadDataset,
+            TagDataset,
+            ConfigureNetwork,
+            ConfigureOptimizer,
+            TrainLoRA,
+            LoadEpoch,
+            EpochGrid,
+            EpochsForEfficiency,
+        ]
+
+
+async def comfy_entrypoint() -> ComfyExtension:
+    """What ComfyUI calls when it loads the pack."""
+    return LazyLoraExtension()

@@ -1,0 +1,153 @@
+"""TrainLoRA: the loaded model in, a LoRA per epoch out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import comfy.model_management
+import folder_paths
+from comfy_api.latest import io, ui
+from PIL import Image
+
+from ..trainer_core.config import DatasetConfig, LossConfig, NetworkConfig, OptimizerConfig, SampleConfig, TrainConfig
+from ..trainer_core.errors import LazyLoraError
+from ..trainer_core.events import Measurement
+from ..trainer_core.files.event_log import read_measurements
+from ..trainer_core.files.run_folder import RunFolder, check_name
+from ..trainer_core.hosts.comfy import ComfyHost
+from ..trainer_core.job import Job
+from ..trainer_core.plots import curves, thinned
+from ..trainer_core.run import TrainedRun
+from ..trainer_core.train import train
+from .apply import with_lora
+from .errors import plainly, said
+from .folders import output_folder
+from .inputs import inputs_of, settings_from
+from .pictures import to_image
+from .watch import NodeDisplay, as_curve, follow
+from .wires import CATEGORY, Dataset, Network, Optimizer, Run
+
+_PREVIEW = "sample_"
+_FOLDED_PREVIEW_SETTINGS = tuple(name for name in SampleConfig.__dataclass_fields__ if name != "prompts")
+
+
+class TrainLoRA(io.ComfyNode):
+    """Trains on the MODEL, CLIP and VAE that the graph holds; a stopped run goes on when the graph is queued again."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LazyLoRA_TrainLoRA",
+            display_name="Train LoRA (LazyLoRA)",
+            category=CATEGORY,
+            description=(
+                "Trains a LoRA on the loaded model. Cancel keeps what was trained; queueing the same graph goes on "
+                "from there, and queueing a finished one returns it at once."
+            ),
+            inputs=[
+                io.Model.Input("model", tooltip="The model to train on, straight from its loader."),
+                io.Clip.Input("clip", tooltip="The text encoder(s) of the same checkpoint."),
+                io.Vae.Input("vae", tooltip="The VAE that encodes the pictures."),
+                Dataset.Input("dataset", tooltip="From LoadDataset or TagDataset."),
+                Network.Input("network", optional=True, tooltip="From ConfigureNetwork; without it a LoRA of rank 16."),
+                Optimizer.Input("optimizer", optional=True, tooltip="From ConfigureOptimizer; without it Prodigy."),
+                *inputs_of(TrainConfig, leave_out=("output_dir",), folded=("mixed_precision", "save_precision")),
+                *inputs_of(LossConfig, folded=("prediction_type",)),
+                *inputs_of(SampleConfig, prefix=_PREVIEW, folded=_FOLDED_PREVIEW_SETTINGS),
+                _folded(
+                    io.String.Input(
+                        "output_folder",
+                        default="loras",
+                        optional=True,
+                        tooltip="Where the run's folder is made: a folder inside ComfyUI's output folder, or the full "
+                        "path of a LoRA folder. LoraLoader finds what lies in loras.",
+                    )
+                ),
+                _folded(
+                    io.Boolean.Input(
+                        "allow_patched_model",
+                        default=False,
+                        optional=True,
+                        tooltip="Train on top of a model that already carries LoRA patches.",
+                    )
+                ),
+            ],
+            outputs=[
+                Run.Output("run", display_name="run", tooltip="All epochs, for LoadEpoch and EpochsForEfficiency."),
+                io.Model.Output("model_out", display_name="model", tooltip="The model with the newest epoch."),
+                io.Clip.Output("clip_out", display_name="clip", tooltip="The text encoder with the newest epoch."),
+                io.Image.Output("chart", display_name="chart", tooltip="Loss and learning rates (d·lr) over the run."),
+            ],
+            hidden=[io.Hidden.unique_id],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def validate_inputs(cls, output_name: str | None = None) -> bool | str:
+        return True if output_name is None else said(check_name, output_name)
+
+    @classmethod
+    @plainly
+    def execute(
+        cls,
+        model: Any,
+        clip: Any,
+        vae: Any,
+        dataset: DatasetConfig,
+        network: NetworkConfig | None = None,
+        optimizer: OptimizerConfig | None = None,
+        output_folder: str = "loras",
+        allow_patched_model: bool = False,
+        **values: Any,
+    ) -> io.NodeOutput:
+        config = settings_from(
+            TrainConfig,
+            values,
+            output_dir=str(_output_directory(output_folder)),
+            dataset=dataset,
+            network=network or NetworkConfig(),
+            optimizer=optimizer or OptimizerConfig(),
+            loss=settings_from(LossConfig, values),
+            sample=settings_from(SampleConfig, values, prefix=_PREVIEW),
+        )
+        host = ComfyHost(model, clip, vae, allow_patched=allow_patched_model)
+        job = Job(lambda: train(config, host))
+        display = NodeDisplay(cls.hidden.unique_id)
+        run = follow(job.start(), display.show, comfy.model_management.throw_exception_if_processing_interrupted)
+        measurements = read_measurements(RunFolder(run.folder, key="").events_file)
+        newest_model, newest_clip = with_lora(model, clip, run.epoch(-1).state_dict(), 1.0, 1.0)
+        shown = {
+            "lazylora_curve": as_curve(thinned(measurements)),
+            "lazylora_warnings": display.warnings,
+            **_newest_previews(run),
+        }
+        return io.NodeOutput(run, newest_model, newest_clip, to_image([_chart(measurements)]), ui=shown)
+
+
+def _output_directory(folder: str) -> Path:
+    return output_folder(folder, folder_paths.get_output_directory(), folder_paths.get_folder_paths("loras"))
+
+
+def _chart(measurements: Sequence[Measurement]) -> Image.Image:
+    try:
+        return curves(measurements)
+    except LazyLoraError as error:  # no picture of the curves is no reason to withhold the LoRA
+        logging.warning("LazyLoRA: %s", error)
+        return Image.new("RGB", (1024, 640), "white")
+
+
+def _newest_previews(run: TrainedRun) -> dict[str, Any]:
+    """The newest epoch's preview pictures, shown in the node when the run has ended."""
+    paths = sorted((run.folder / "samples").glob("*.png"))
+    newest = [path for path in paths if path.stem.rpartition("-")[0] == paths[-1].stem.rpartition("-")[0]]
+    if not newest:
+        return {}
+    return ui.PreviewImage(to_image([Image.open(path) for path in newest])).as_dict()
+
+
+def _folded(made: io.Input) -> io.Input:
+    made.extra_dict = {**made.extra_dict, "advanced": True}
+    return made
