@@ -29,8 +29,8 @@ def write_atomically(
 
     A reader sees the old file or the new one, and a host that has the old one mapped keeps reading it unharmed. unique:
     never overwrite. needed_bytes: what the file takes, for the message when the disk is full. Raises RunError when
-    `path` cannot be written or, with `unique`, exists; errors of `write` itself pass through. In every case what was at
-    `path` stays and the temporary file is removed."""
+    `path` cannot be written or, with `unique`, exists; what `write` raises, but for system errors, passes through. Then
+    what was at `path` is as it was and the temporary file is gone."""
     path = Path(path)
     try:
         _remove_leftovers(path.parent)
