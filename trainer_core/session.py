@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
@@ -17,6 +17,7 @@ from .data.cache import LatentCache, TextCache
 from .data.captions import training_caption
 from .diffusion.cond import Cond
 from .diffusion.process import Process, zero_terminal_snr
+from .errors import TrainingError
 from .events import Event, Saved
 from .files.event_log import EventLog
 from .files.lora_file import save_lora
@@ -67,7 +68,7 @@ def open_session(plan: Plan, host: Host, folder: RunFolder) -> Iterator[Session]
             try:
                 yield session
             finally:
-                session.save_state()
+                session.close()
 
 
 class Session:
@@ -79,7 +80,7 @@ class Session:
         config = plan.config
         self.plan, self.host, self.folder, self.network, self.learner = plan, host, folder, network, learner
         self.process = _process(config, host).to(host.device)
-        self.log = EventLog(folder.events_file)
+        self.log, self.meter = EventLog(folder.events_file), Meter()
         self.zero = torch.zeros((), device=host.device)
         self.step = 0
         self._saved_step = 0
@@ -126,7 +127,7 @@ class Session:
         captions = self.captions(epoch, batch)
         return self._encode_texts(captions) if self._trains_text else self.texts.get(captions)
 
-    def take_step(self, epoch: int, window: Sequence[Batch], loss: Tensor, meter: Meter) -> None:
+    def take_step(self, epoch: int, window: Sequence[Batch], loss: Tensor) -> None:
         """Move the adapters by the gradient that has accumulated, and note the step's numbers."""
         factor = self.plan.lr_factors[self.step]
         rates = self.learner.optimizer.effective_lr(factor)
@@ -134,7 +135,7 @@ class Session:
         self.step += 1
         examples = self.plan.dataset.examples
         pictures = ", ".join(sorted({examples[index].name for batch in window for index in batch.indices})[:4])
-        meter.record(self.step, epoch, pictures, loss, norm, rates, self.learner.optimizer.d)
+        self.meter.record(self.step, epoch, pictures, loss, norm, rates, self.learner.optimizer.d)
 
     def save_epoch(self, epoch: int) -> Saved:
         """Write the epoch's LoRA, unless it is there: an epoch file is never overwritten, the hosts cache by path."""
@@ -151,6 +152,13 @@ class Session:
                 self.folder.resume_file, ResumeState(self.step, self.folder.key, self.learner.state_dict())
             )
             self._saved_step = self.step
+
+    def close(self) -> None:
+        """Keep where the run stands, and log the steps whose numbers nobody has asked for any more."""
+        self.save_state()
+        with suppress(TrainingError):
+            for event in self.meter.rest():
+                self.log.record(event)
 
     def load_state(self) -> None:
         """Go on from where the run was left, if it was begun before."""

@@ -12,8 +12,7 @@ from .data.batches import Batch
 from .diffusion.loss import min_snr_weights, weighted_mse
 from .diffusion.noise import draw_noise, draw_timesteps, mixed_seed, seeded
 from .events import Event, Finished, Planned, Stepped, Warned
-from .meter import Meter
-from .plan import Plan, make_plan
+from .plan import make_plan
 from .sampling import previews
 from .session import Session, open_session, run_folder_for
 
@@ -45,17 +44,17 @@ def train(config: TrainConfig, host: Host) -> Iterator[Event]:
 
 
 def _epochs(session: Session) -> Iterator[Event]:
-    plan, meter = session.plan, Meter()
+    plan = session.plan
     yield from session.fill_latents()
     for epoch in session.epochs_left():
         windows = plan.windows(epoch)
         yield from session.fill_captions(epoch, windows)
         for window in windows[session.steps_into(epoch) :]:
             loss = _accumulate(session, epoch, window)
-            session.take_step(epoch, window, loss, meter)
+            session.take_step(epoch, window, loss)
             yield Stepped(session.step, plan.total_steps, epoch)  # no device sync: numbers come when the meter is read
-            yield from meter.due()
-        yield from meter.rest()
+            yield from session.meter.due()
+        yield from session.meter.rest()
         if plan.saves(epoch):
             yield session.save_epoch(epoch)
         if plan.samples(epoch):
@@ -88,5 +87,3 @@ def _loss(session: Session, epoch: int, batch: Batch, seed: int) -> Tensor:
     weights = min_snr_weights(process, t, settings.min_snr_gamma) if settings.min_snr_gamma else None
     return weighted_mse(prediction, process.target(latents, noise, t), weights)
 
-
-__all__ = ["Plan", "train"]

@@ -92,6 +92,12 @@ def tiny_pipeline(folder: Path, *, prediction_type: str = "epsilon", xl: bool = 
 
 
 @pytest.fixture
+def make_pipeline(tmp_path):
+    """`tiny_pipeline` in a temporary folder."""
+    return lambda **options: tiny_pipeline(tmp_path / "tokenizer", **options)
+
+
+@pytest.fixture
 def tiny_host(tmp_path) -> DiffusersHost:
     return DiffusersHost(tiny_pipeline(tmp_path / "tokenizer"), model_name="tiny")
 

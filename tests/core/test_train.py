@@ -89,10 +89,10 @@ def test_the_log_holds_each_step_once_with_its_rate(tiny_host, make_config):
 
 
 def test_training_lowers_the_loss(tiny_host, make_config):
-    config = make_config(max_train_epochs=30, optimizer={"learning_rate": 5e-3, "lr_scheduler": "constant"})
+    config = make_config(max_train_epochs=20, optimizer={"learning_rate": 1e-2, "lr_scheduler": "constant"})
     events = list(train(config, tiny_host))
     losses = [each.loss for event in of_kind(events, Measured) for each in event.measurements]
-    assert np.mean(losses[-30:]) < 0.97 * np.mean(losses[:30])
+    assert np.mean(losses[-30:]) < 0.98 * np.mean(losses[:30])
 
 
 @pytest.mark.parametrize("optimizer", ["AdamW", "Prodigy", "DAdaptAdam"])
@@ -134,7 +134,7 @@ def test_other_settings_get_a_folder_of_their_own(tiny_host, make_config):
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_the_host_is_bit_for_bit_as_before(tiny_host, make_config, monkeypatch, way_out, checkpointing):
     weights, picture = base_weights(tiny_host), picture_of(tiny_host)
-    attributes = {name: set(vars(module)) for name, module in _modules(tiny_host)}
+    marks = _marks(tiny_host)
     config = make_config(gradient_checkpointing=checkpointing)
     if way_out == "finished":
         list(train(config, tiny_host))
@@ -149,13 +149,16 @@ def test_the_host_is_bit_for_bit_as_before(tiny_host, make_config, monkeypatch, 
     after = base_weights(tiny_host)
     assert all(torch.equal(after[name], weights[name]) for name in weights)
     assert np.array_equal(picture_of(tiny_host), picture)
-    for name, module in _modules(tiny_host):
-        assert not module._forward_hooks, name
-        assert set(vars(module)) == attributes[name], name
+    assert _marks(tiny_host) == marks
 
 
-def _modules(host):
-    return [(f"{c}.{n}", module) for c, trunk in host.components().items() for n, module in trunk.named_modules()]
+def _marks(host):
+    """What training might leave on a module: attributes of its own and hooks."""
+    return {
+        f"{component}.{name}": (set(vars(module)), list(module._forward_hooks), list(module._forward_pre_hooks))
+        for component, trunk in host.components().items()
+        for name, module in trunk.named_modules()
+    }
 
 
 def _fail_at_step(monkeypatch, host, step):
@@ -290,7 +293,7 @@ def test_two_trainings_cannot_write_to_one_run(tiny_host, make_config):
 
 
 def test_a_job_cancels_within_a_step_and_goes_on_later(tiny_host, make_config):
-    config = make_config(max_train_epochs=50)
+    config = make_config(max_train_epochs=6)
     job = Job(lambda: train(config, tiny_host)).start()
     steps = 0
     for event in job.events():
@@ -298,5 +301,5 @@ def test_a_job_cancels_within_a_step_and_goes_on_later(tiny_host, make_config):
             steps += 1
             job.cancel()
     assert steps <= 2 and not job.is_alive
-    events = list(Job(lambda: train(make_config(max_train_epochs=50), tiny_host)).start())
-    assert events[-1].trained_steps == 50 * STEPS_PER_EPOCH - steps
+    events = list(Job(lambda: train(make_config(max_train_epochs=6), tiny_host)).start())
+    assert events[-1].trained_steps == 6 * STEPS_PER_EPOCH - steps

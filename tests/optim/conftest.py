@@ -1,4 +1,4 @@
-"""Small LoRA-like parameters and gradients, the same for ours and the packages'; an operation counter."""
+"""Small LoRA-like parameters and gradients, the same for ours and the packages'."""
 
 import contextlib
 import io
@@ -9,7 +9,6 @@ from types import SimpleNamespace
 import pytest
 import torch
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 # LoRA-like tensors: odd sizes, a scalar, and every second one zero at the start.
 SHAPES = ((4, 33), (48, 4), (4, 20), (7, 4), (8, 3, 3, 3), (1,), (2, 65), (19, 2))
@@ -56,22 +55,6 @@ def package_optimizer(kind, groups, **options):
         return kind(groups, **options)
 
 
-class CountOps(TorchDispatchMode):
-    """Counts operations that reach a kernel, views left out, and those that wait for a device."""
-
-    VIEWS = ("view", "slice", "select", "split", "unbind", "alias", "detach", "as_strided", "expand", "reshape")
-
-    def __init__(self):
-        super().__init__()
-        self.kernels, self.syncs = 0, 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        name = func.overloadpacket.__name__
-        self.syncs += name in ("_local_scalar_dense", "item", "is_nonzero", "nonzero", "equal")
-        self.kernels += name not in self.VIEWS
-        return func(*args, **(kwargs or {}))
-
-
 @pytest.fixture(autouse=True)
 def one_thread():
     """The tensors are tiny; a thread pool would only add waiting, and noise on a busy machine."""
@@ -89,5 +72,4 @@ def toy():
         new_parameters=new_parameters,
         fill_gradients=fill_gradients,
         package_optimizer=package_optimizer,
-        CountOps=CountOps,
     )

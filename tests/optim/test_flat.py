@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import nn
 
+from trainer_core.bench.optimizer_step import CountedOperations
 from trainer_core.errors import ConfigError
 from trainer_core.optim import FlatBuffer, ParamGroup
 
@@ -83,7 +84,7 @@ def test_one_bad_value_zeroes_the_whole_gradient(toy, two_groups, bad):
 
 def test_norm_guard_and_clip_take_few_kernels_and_no_sync(toy, two_groups):
     _, _, buffer = two_groups
-    with toy.CountOps() as ops:
+    with CountedOperations() as ops:
         norm = buffer.grad_norm()
         buffer.zero_nonfinite_grads(norm)
         buffer.clip_grad_norm(1.0, norm)

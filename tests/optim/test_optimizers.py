@@ -4,6 +4,7 @@ import math
 import pytest
 import torch
 
+from trainer_core.bench.optimizer_step import CountedOperations
 from trainer_core.errors import ConfigError, RunError
 from trainer_core.optim import OPTIMIZERS, FlatBuffer, ParamGroup, build_optimizer
 
@@ -195,7 +196,7 @@ def test_a_step_takes_tens_of_kernels_and_no_sync_however_many_tensors(toy, name
     def count(shapes):
         parameters, _, optimizer = build(toy, name, BUSY[name], shapes=shapes)
         run(toy, parameters, optimizer, range(2))
-        with toy.CountOps() as ops:
+        with CountedOperations() as ops:
             optimizer.step(0.5)
             optimizer.effective_lr(0.5)
         return ops

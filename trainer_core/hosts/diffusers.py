@@ -124,28 +124,35 @@ class DiffusersHost:
         unet = self._pipeline.unet
         return unet(x_t.to(self._dtype), t, cond.tokens.to(self._dtype), added_cond_kwargs=extra, return_dict=False)[0]
 
-    @torch.no_grad()
     def sample(self, request: SampleRequest) -> Image:
         """See `Host.sample`; the pipeline's own scheduler."""
-        pipeline = self._pipeline
-        positive = self.encode_texts([request.prompt], request.text).map(lambda x: x.to(self._dtype))
-        negative = self.encode_texts([request.negative_prompt], request.text).map(lambda x: x.to(self._dtype))
+        return self.sample_batch([request])[0]
+
+    @torch.no_grad()
+    def sample_batch(self, requests: Sequence[SampleRequest]) -> list[Image]:
+        """Several pictures of one size, steps and cfg in one go; each is made from its own seed."""
+        pipeline, first = self._pipeline, requests[0]
+        positive = self.encode_texts([each.prompt for each in requests], first.text).map(self._cast)
+        negative = self.encode_texts([each.negative_prompt for each in requests], first.text).map(self._cast)
         pooled = {"pooled_prompt_embeds": positive.pooled, "negative_pooled_prompt_embeds": negative.pooled}
         with _scheduler_set_aside(pipeline), _quiet(pipeline):
             latents = pipeline(
                 prompt_embeds=positive.tokens,
                 negative_prompt_embeds=negative.tokens,
                 **(pooled if self.family.has_sizes else {}),
-                width=request.width,
-                height=request.height,
-                num_inference_steps=request.steps,
-                guidance_scale=request.cfg,
-                generator=torch.Generator("cpu").manual_seed(request.seed),
+                width=first.width,
+                height=first.height,
+                num_inference_steps=first.steps,
+                guidance_scale=first.cfg,
+                generator=[torch.Generator("cpu").manual_seed(each.seed) for each in requests],
                 output_type="latent",
             ).images
         vae = pipeline.vae
         pixels = vae.decode(latents.to(vae.dtype) / vae.config.scaling_factor, return_dict=False)[0]
-        return pipeline.image_processor.postprocess(pixels.float(), output_type="pil")[0]
+        return pipeline.image_processor.postprocess(pixels.float(), output_type="pil")
+
+    def _cast(self, tensor: Tensor) -> Tensor:
+        return tensor.to(self._dtype)
 
     def _hidden(self, tokenizer: str, encoder: str, captions: Sequence[str], options: TextOptions) -> Any:
         tokens = getattr(self._pipeline, tokenizer)

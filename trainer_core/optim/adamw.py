@@ -39,7 +39,7 @@ class AdamW:
         self.options = read_options(AdamWOptions, options)
         largest_lr(buffer)  # refuses a buffer in which every group is frozen
         self._buffer = buffer
-        self._moving = [group for group in buffer.groups if group.lr > 0]
+        self._moving = [group for group in buffer.groups if group.lr > 0 and group.start < group.stop]
         self._exp_avg = torch.zeros_like(buffer.params)
         self._exp_avg_sq = torch.zeros_like(buffer.params)
         self._adamw = self._torch_adamw()

@@ -108,7 +108,7 @@ class DAdaptAdam:
             t = scratch[: block.param.numel()]
             grad = self._gradient(block, with_decay)
             torch.sqrt(block.exp_avg_sq, out=t).add_(options.eps)
-            torch.dot(grad, torch.div(block.s, t, out=t), out=block.numerator)
+            block.numerator.copy_(torch.dot(grad, torch.div(block.s, t, out=t)))
             torch.mul(grad, stride, out=t)
             block.s.lerp_(t, 1 - math.sqrt(beta2))
             block.exp_avg.mul_(beta1).add_(t, alpha=block.rate * (1 - beta1))

@@ -127,7 +127,7 @@ class FlatBuffer:
         """Scale the gradients down to `max_norm` where they are longer; gives the norm before, as 0-dim fp32.
 
         norm: from `grad_norm`, to save measuring again. As torch.nn.utils.clip_grad_norm_. A gradient that is not
-        finite stays so: `zero_nonfinite_grads` comes first."""
+        finite stays so; `zero_nonfinite_grads(norm)`, before or after, takes care of it."""
         before: Tensor = self.grad_norm() if norm is None else norm
         self.grads.mul_((max_norm / (before + 1e-6)).clamp(max=1.0))
         return before
@@ -139,9 +139,8 @@ class FlatBuffer:
         norm: from `grad_norm`, to save measuring again. One fp16 overflow costs one step instead of the run. Finite
         gradients whose squares overflow fp32 count as not finite."""
         finite = torch.isfinite(self.grad_norm() if norm is None else norm)
-        # torch.where on the bits: keep all of them or none. On the CPU this runs four times as fast as where on floats.
-        keep = torch.where(finite, -1, 0).to(torch.int32)
-        self.grads.view(torch.int32).bitwise_and_(keep)
+        # torch.where on the bits: -1 keeps all of them, 0 none. On the CPU this runs four times as fast as where on floats.
+        self.grads.view(torch.int32).bitwise_and_(-finite.to(torch.int32))
         return finite
 
     @torch.no_grad()

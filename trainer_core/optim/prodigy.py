@@ -111,7 +111,7 @@ class Prodigy:
         for block in self._blocks:
             t = scratch[: block.param.numel()]
             grad = self._gradient(block, with_decay)
-            torch.dot(grad, torch.sub(block.p0, block.param, out=t), out=block.numerator)
+            block.numerator.copy_(torch.dot(grad, torch.sub(block.p0, block.param, out=t)))
             torch.mul(grad, d, out=t)
             if beta1 > 0:
                 block.exp_avg.lerp_(t, 1 - beta1)

@@ -1,0 +1,1 @@
+"""Measurements of our parts against what they replace, interleaved in one run."""
