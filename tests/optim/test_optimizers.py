@@ -203,7 +203,7 @@ def test_a_step_takes_tens_of_kernels_and_no_sync_however_many_tensors(toy, name
 
     few, many = count(((4, 4),) * 2), count(((4, 4),) * 300)
     assert few.syncs == many.syncs == 0
-    assert few.kernels == many.kernels < 60
+    assert few.kernels == many.kernels < 70
 
 
 @pytest.mark.parametrize("name", LEARNING)

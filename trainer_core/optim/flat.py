@@ -139,7 +139,7 @@ class FlatBuffer:
         norm: from `grad_norm`, to save measuring again. One fp16 overflow costs one step instead of the run. Finite
         gradients whose squares overflow fp32 count as not finite."""
         finite = torch.isfinite(self.grad_norm() if norm is None else norm)
-        # torch.where on the bits: -1 keeps all of them, 0 none. On the CPU this runs four times as fast as where on floats.
+        # torch.where on the bits: -1 keeps them all, 0 none. On a CPU this is four times as fast as where on floats.
         self.grads.view(torch.int32).bitwise_and_(-finite.to(torch.int32))
         return finite
 
