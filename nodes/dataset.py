@@ -102,12 +102,9 @@ class TagDataset(io.ComfyNode):
     @classmethod
     @plainly
     def execute(cls, dataset: DatasetConfig, trigger_word: str = "", **values: Any) -> io.NodeOutput:
-        edit = settings_from(TagEdit, values)
-        config = replace(
-            dataset,
-            trigger_word=trigger_word.strip() or dataset.trigger_word,
-            tag_edits=(*dataset.tag_edits, edit) if edit.tags.strip() else dataset.tag_edits,
-        )
+        config = replace(dataset, trigger_word=trigger_word.strip() or dataset.trigger_word)
+        if values.get("tags", "").strip():
+            config = replace(config, tag_edits=(*dataset.tag_edits, settings_from(TagEdit, values)))
         lines = [f"{each.name}: {prepared_caption(each.caption, config)}" for each in scan(config).examples]
         captions = "\n".join(lines)
         return io.NodeOutput(config, captions, ui=ui.PreviewText(captions))

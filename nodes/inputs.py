@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ..trainer_core.errors import ConfigError
 from ..trainer_core.settings import Setting, checked, settings_of
 
 if TYPE_CHECKING:
@@ -29,13 +31,19 @@ def inputs_of(
     choices: Mapping[str, Sequence[str]] | None = None,
     folded: Collection[str] = (),
     prefix: str = "",
+    **defaults: Any,
 ) -> list[io.Input]:
     """A V3 input for each leaf setting of a config class, in its order; ids are the settings' names behind `prefix`.
 
     choices: what a text setting can be, where a registry knows. folded: settings that count as advanced in this node
-    only."""
+    only. defaults: for settings that have none of their own."""
     return [
-        _input(each, prefix + each.name, (choices or {}).get(each.name, each.choices), each.name in folded)
+        _input(
+            replace(each, default=defaults.get(each.name, each.default)),
+            prefix + each.name,
+            (choices or {}).get(each.name, each.choices),
+            each.name in folded,
+        )
         for each in settings_of(config)
         if not each.is_section and each.name not in leave_out
     ]
@@ -44,13 +52,17 @@ def inputs_of(
 def settings_from(config: type[C], values: Mapping[str, Any], prefix: str = "", **others: Any) -> C:
     """The config from a node's inputs: missing ones keep their defaults, `others` are set as they are.
 
-    Raises ConfigError for a value out of its range."""
-    given = {
-        each.name: checked(each, _value(each, values[prefix + each.name]))
-        for each in settings_of(config)
-        if prefix + each.name in values and each.name not in others
-    }
-    return config(**given, **others)
+    Raises ConfigError for a value out of its range and for a missing one that has no default."""
+    given = dict(others)
+    for each in settings_of(config):
+        name = prefix + each.name
+        if each.name in others:
+            continue
+        if name in values:
+            given[each.name] = checked(each, _value(each, values[name]))
+        elif each.is_required:
+            raise ConfigError(f"{name} is missing: {each.help}")
+    return config(**given)
 
 
 def widget(each: Setting, choices: Sequence[str] = ()) -> tuple[str, dict[str, Any]]:
@@ -79,7 +91,8 @@ def _input(each: Setting, name: str, choices: Sequence[str], is_folded: bool) ->
     from comfy_api.latest import io
 
     kind, options = widget(each, choices)
-    made = getattr(io, kind).Input(name, optional=not each.is_required, tooltip=tooltip(each), **options)
+    # all optional: the host would show those without a default first, and scripts need not name what they leave alone
+    made = getattr(io, kind).Input(name, optional=True, tooltip=tooltip(each), **options)
     if each.advanced or is_folded:
         made.extra_dict = {**made.extra_dict, "advanced": True}  # an argument only in newer versions
     return made

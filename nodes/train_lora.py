@@ -30,6 +30,7 @@ from .pictures import to_image
 from .watch import NodeDisplay, as_curve, follow
 from .wires import CATEGORY, Dataset, Network, Optimizer, Run
 
+_NAME = "my_lora"
 _PREVIEW = "sample_"
 _FOLDED_PREVIEW_SETTINGS = tuple(name for name in SampleConfig.__dataclass_fields__ if name != "prompts")
 
@@ -54,7 +55,12 @@ class TrainLoRA(io.ComfyNode):
                 Dataset.Input("dataset", tooltip="From LoadDataset or TagDataset."),
                 Network.Input("network", optional=True, tooltip="From ConfigureNetwork; without it a LoRA of rank 16."),
                 Optimizer.Input("optimizer", optional=True, tooltip="From ConfigureOptimizer; without it Prodigy."),
-                *inputs_of(TrainConfig, leave_out=("output_dir",), folded=("mixed_precision", "save_precision")),
+                *inputs_of(
+                    TrainConfig,
+                    leave_out=("output_dir",),
+                    folded=("mixed_precision", "save_precision"),
+                    output_name=_NAME,
+                ),
                 *inputs_of(LossConfig, folded=("prediction_type",)),
                 *inputs_of(SampleConfig, prefix=_PREVIEW, folded=_FOLDED_PREVIEW_SETTINGS),
                 _folded(
@@ -105,7 +111,7 @@ class TrainLoRA(io.ComfyNode):
     ) -> io.NodeOutput:
         config = settings_from(
             TrainConfig,
-            values,
+            {"output_name": _NAME, **values},
             output_dir=str(_output_directory(output_folder)),
             dataset=dataset,
             network=network or NetworkConfig(),
