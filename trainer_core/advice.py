@@ -47,9 +47,6 @@ def _about_the_learning_rate(config: TrainConfig) -> Iterator[str]:
 
 
 def _about_the_schedule(config: TrainConfig, total_steps: int, warmup_steps: int) -> Iterator[str]:
-    scheduler = config.optimizer.lr_scheduler
-    if warmup_steps and scheduler == "constant":
-        yield "lr_warmup_steps does nothing with the constant schedule; choose constant_with_warmup"
     if warmup_steps >= total_steps:
         yield f"the warm-up of {warmup_steps} steps is as long as the run of {total_steps}; shorten it"
     if total_steps < 100 and config.optimizer.optimizer.lower() in ADAPTIVE_OPTIMIZERS:

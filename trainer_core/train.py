@@ -86,4 +86,3 @@ def _loss(session: Session, epoch: int, batch: Batch, seed: int) -> Tensor:
     )
     weights = min_snr_weights(process, t, settings.min_snr_gamma) if settings.min_snr_gamma else None
     return weighted_mse(prediction, process.target(latents, noise, t), weights)
-

@@ -77,7 +77,11 @@ def test_adapter_gradients_equal_autograd_on_merged_weights(host, checkpointing)
         loss().backward()
     ours = {key: p.grad for each in network.parameters_by_component().values() for key, p in each.items()}
 
-    parameters = {key: p.detach().requires_grad_() for group in network.parameters_by_component().values() for key, p in group.items()}
+    parameters = {
+        key: p.detach().requires_grad_()
+        for group in network.parameters_by_component().values()
+        for key, p in group.items()
+    }
     merged = _merged(network, clean, host, parameters)
     loss_there = _plain_loss(host, clean, merged, x, t, noise, sizes)
     # SDXL reads its encoders' last layer but one: what stands behind it gets no gradient
