@@ -21,8 +21,8 @@ class _Pending:
     step: int
     epoch: int
     pictures: str
-    names: tuple[str, ...]
-    values: tuple[Tensor, ...]
+    known: Mapping[str, float]
+    on_device: Mapping[str, Tensor]
 
 
 class Meter:
@@ -34,15 +34,22 @@ class Meter:
         self._failures = 0
 
     def record(
-        self, step: int, epoch: int, pictures: str, loss: Tensor, grad_norm: Tensor, lr: Mapping[str, Tensor | float],
+        self,
+        step: int,
+        epoch: int,
+        pictures: str,
+        loss: Tensor,
+        grad_norm: Tensor,
+        lr: Mapping[str, Tensor | float],
         d: Tensor | None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Note a step's numbers: 0-dim tensors that are not looked at yet. `pictures` names the batch, for messages."""
         named = {"loss": loss, "grad_norm": grad_norm, **{f"lr/{group}": rate for group, rate in lr.items()}}
         if d is not None:
             named["d"] = d
-        values = tuple(torch.as_tensor(value, dtype=torch.float32, device=loss.device) for value in named.values())
-        self._pending.append(_Pending(step, epoch, pictures, tuple(named), values))
+        on_device = {name: value.detach().float() for name, value in named.items() if isinstance(value, Tensor)}
+        known = {name: value for name, value in named.items() if not isinstance(value, Tensor)}
+        self._pending.append(_Pending(step, epoch, pictures, known, on_device))
 
     def due(self) -> Iterator[Measured | Warned]:
         """What there is to say, if it has been a while."""
@@ -55,8 +62,8 @@ class Meter:
         self._read_at = time.monotonic()
         if not pending:
             return
-        numbers = iter(torch.stack([value for each in pending for value in each.values]).tolist())
-        measurements = [_measurement(each, {name: next(numbers) for name in each.names}) for each in pending]
+        numbers = iter(torch.stack([value for each in pending for value in each.on_device.values()]).tolist())
+        measurements = [_measurement(each, {name: next(numbers) for name in each.on_device}) for each in pending]
         yield Measured(tuple(measurements))
         for each, measurement in zip(pending, measurements, strict=True):
             yield from self._judged(each, measurement)
@@ -79,6 +86,7 @@ def _is_finite(measurement: Measurement) -> bool:
     return all(abs(number) < float("inf") for number in (measurement.loss, measurement.grad_norm))
 
 
-def _measurement(each: _Pending, numbers: dict[str, float]) -> Measurement:
+def _measurement(each: _Pending, read: Mapping[str, float]) -> Measurement:
+    numbers = {**each.known, **read}
     rates = {name.removeprefix("lr/"): value for name, value in numbers.items() if name.startswith("lr/")}
     return Measurement(each.step, each.epoch, numbers["loss"], numbers["grad_norm"], rates, numbers.get("d"))

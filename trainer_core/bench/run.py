@@ -16,8 +16,8 @@ _PACKAGES = ("torch", "diffusers", "peft", "prodigyopt", "dadaptation")
 
 
 def run_bench(rounds: int = 5) -> dict[str, Any]:
-    """Training steps and optimizer steps, ours and the others', in turns; CUDA where there is one. Ratios above 1 mean
-    that ours is faster."""
+    """Training steps and optimizer steps, ours and the others', in turns; CUDA where there is one. A time ratio
+    below 1 means that ours is faster."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     subject = Subject(width=320, latent=64, batch_size=4, device=device) if device == "cuda" else Subject()
     return {

@@ -158,7 +158,7 @@ class DiffusersHost:
         tokens = getattr(self._pipeline, tokenizer)
         ids = tokens(list(captions), add_special_tokens=False, truncation=False, verbose=False).input_ids
         rows = chunked_tokens(ids, options.chunks, tokens.bos_token_id, tokens.eos_token_id, tokens.pad_token_id)
-        return getattr(self._pipeline, encoder)(rows.to(self.device), output_hidden_states=True)
+        return getattr(self._pipeline, encoder)(rows.to(self.device, non_blocking=True), output_hidden_states=True)
 
 
 def _load_pipeline(model: Path) -> Any:
