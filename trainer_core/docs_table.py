@@ -74,7 +74,7 @@ def _default(each: Setting) -> str:
 def _item_type(each: Setting) -> type | None:
     """The settings dataclass that a list setting holds, or None."""
     items = typing.get_args(each.type) if typing.get_origin(each.type) is tuple else ()
-    return items[0] if items and dataclasses.is_dataclass(items[0]) else None
+    return next((item for item in items if isinstance(item, type) and dataclasses.is_dataclass(item)), None)
 
 
 def _first_line(config: type) -> str:
