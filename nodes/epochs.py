@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,10 +9,11 @@ import folder_paths
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..trainer_core.errors import ConfigError, RunError
+from ..trainer_core.errors import RunError
 from ..trainer_core.grid import labelled_grid
-from ..trainer_core.run import Epoch, TrainedRun
+from ..trainer_core.run import TrainedRun
 from .apply import with_lora
+from .choice import chosen_epochs, parse_epochs
 from .errors import plainly, said
 from .folders import lora_name, open_run, runs_among
 from .pictures import to_image, to_pictures
@@ -22,7 +22,6 @@ from .wires import CATEGORY, XY, Run
 
 _CONNECTED = "(the connected run)"
 _BASE_LABEL = "without LoRA"
-_RANGE = re.compile(r"(\d+)(?:-(\d+))?")
 
 
 class LoadEpoch(io.ComfyNode):
@@ -170,31 +169,6 @@ class EpochsForEfficiency(io.ComfyNode):
         names = [lora_name(each.path, directories) for each in chosen_epochs(_the_run(run, saved_run), epochs)]
         base = [[(names[0], 0.0, 0.0)]] if with_base else []  # its own "None" is refused on this axis
         return io.NodeOutput(("LoRA", [*base, *([(name, strength_model, strength_clip)] for name in names)]))
-
-
-def parse_epochs(text: str) -> list[int] | None:
-    """`latest` → [-1], `all` → None, `1, 3, 5-7` → those numbers. Raises ConfigError for anything else."""
-    word = text.strip().lower()
-    if word in ("latest", "all"):
-        return None if word == "all" else [-1]
-    numbers: list[int] = []
-    for part in filter(None, re.split(r"[,\s]+", word)):
-        match = _RANGE.fullmatch(part)
-        if not match:
-            raise ConfigError(f'epochs "{text}" says nothing; write latest, all, a number, or several: 1, 3, 5-10')
-        numbers += range(int(match[1]), int(match[2] or match[1]) + 1)
-    if not numbers:
-        raise ConfigError("epochs is empty; write latest, all, a number, or several: 1, 3, 5-10")
-    return numbers
-
-
-def chosen_epochs(run: TrainedRun, text: str) -> list[Epoch]:
-    """The epochs that the text asks for, of those saved. Raises RunError naming what there is."""
-    numbers = parse_epochs(text)
-    if numbers is None:
-        run.epoch(-1)  # says so when there are none
-        return list(run.epochs)
-    return [run.epoch(number) for number in numbers]
 
 
 def _choice_of_epochs(default: str = "latest") -> list[io.Input]:

@@ -1,0 +1,71 @@
+"""Curves are drawn whatever the numbers, and without the host's own plots noticing."""
+
+from __future__ import annotations
+
+import math
+import sys
+
+import numpy as np
+import pytest
+
+from trainer_core.errors import LazyLoraError
+from trainer_core.events import Measurement
+from trainer_core.plots import curves, moving_average, smoothing_window, thinned
+
+
+def measurements(count: int, **changes) -> list[Measurement]:
+    values = {"loss": 0.1, "grad_norm": 1.0, "lr": {"unet": 1e-4, "te1": 5e-5}, "d": 1e-4, **changes}
+    return [Measurement(step=step, epoch=(step - 1) // 10 + 1, **values) for step in range(1, count + 1)]
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        [],
+        measurements(1),
+        measurements(50),
+        measurements(30, loss=math.nan),
+        measurements(30, lr={"unet": 0.0}),
+        measurements(30, lr={}, d=None),
+        [*measurements(20, lr={"unet": 1e-8}), *measurements(3, lr={"unet": 1e-3})],
+    ],
+    ids=["none", "one", "many", "no numbers", "no rate", "no groups", "decades"],
+)
+def test_any_run_has_a_picture_of_the_size_asked_for(shown: list[Measurement]):
+    picture = curves(shown, width=640, height=400)
+    assert picture.size == (640, 400) and picture.mode == "RGB"
+
+
+def test_curves_show_the_numbers():
+    flat, falling = measurements(50), [*measurements(25, loss=0.5), *measurements(25, loss=0.1)]
+    assert not (np.asarray(curves(flat)) == np.asarray(curves(falling))).all()
+
+
+def test_pyplot_is_left_alone():
+    pytest.importorskip("matplotlib")
+    had_pyplot = "matplotlib.pyplot" in sys.modules
+    curves(measurements(5))
+    assert had_pyplot or "matplotlib.pyplot" not in sys.modules
+
+
+def test_without_matplotlib_one_sentence_says_what_to_install(monkeypatch):
+    for name in ("matplotlib.figure", "matplotlib.backends.backend_agg"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(LazyLoraError, match="pip install matplotlib"):
+        curves(measurements(5))
+
+
+def test_the_moving_average_passes_over_what_is_no_number():
+    assert moving_average([1, 2, 3, 4], 2) == [1, 1.5, 2.5, 3.5]
+    assert moving_average([1, math.nan, 3], 3) == [1, 1, 2]
+    assert math.isnan(moving_average([math.inf], 3)[0])
+
+
+def test_the_window_is_a_twentieth_of_the_run():
+    assert [smoothing_window(steps) for steps in (10, 400, 100_000)] == [5, 20, 200]
+
+
+def test_a_thinned_run_keeps_its_last_step():
+    kept = thinned(measurements(1001), most=100)
+    assert len(kept) <= 101 and kept[0].step == 1 and kept[-1].step == 1001
+    assert thinned([]) == [] and len(thinned(measurements(5))) == 5
