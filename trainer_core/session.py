@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -34,6 +35,7 @@ from .settings import to_json
 if TYPE_CHECKING:
     from .hosts.base import Host
 
+_SECONDS_BETWEEN_STATES = 60.0
 _SAVE_DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
 _PRECISIONS = {dtype: name for name, dtype in _SAVE_DTYPES.items()}
 
@@ -83,7 +85,7 @@ class Session:
         self.log, self.meter = EventLog(folder.events_file), Meter()
         self.zero = torch.zeros((), device=host.device)
         self.step = 0
-        self._saved_step = 0
+        self._saved_step, self._saved_at = 0, time.monotonic()
         self._precision = _PRECISIONS[dtype]
         self._started_at = datetime.now(timezone.utc)
         self._trains_text = any(component != "unet" for component in network.parameters_by_component())
@@ -151,7 +153,13 @@ class Session:
             save_resume_state(
                 self.folder.resume_file, ResumeState(self.step, self.folder.key, self.learner.state_dict())
             )
-            self._saved_step = self.step
+            self._saved_step, self._saved_at = self.step, time.monotonic()
+
+    def save_state_now_and_then(self) -> None:
+        """Keep where the run stands against a kill or a power cut, when a minute of work would be lost: on disk, the state
+        of a big network takes longer than a short epoch."""
+        if time.monotonic() - self._saved_at >= _SECONDS_BETWEEN_STATES:
+            self.save_state()
 
     def close(self) -> None:
         """Keep where the run stands, and log the steps whose numbers nobody has asked for any more."""

@@ -59,7 +59,7 @@ def _epochs(session: Session) -> Iterator[Event]:
             yield session.save_epoch(epoch)
         if plan.samples(epoch):
             yield from previews(plan.config, session.host, session.network, session.folder, epoch)
-        session.save_state()
+        session.save_state_now_and_then()
 
 
 def _accumulate(session: Session, epoch: int, window: tuple[Batch, ...]) -> Tensor:
