@@ -110,7 +110,9 @@ def _ratio(these: list[float], those: list[float]) -> float:
 
 
 def _our_steps(pipeline: Any, subject: Subject, optimizer: str, folder: Path) -> Iterator[None]:
-    host = DiffusersHost(pipeline, subject.device)
+    # a UNet of its own, as every contender's adapters stay on theirs while the others take their turns
+    parts = {**pipeline.components, "unet": _sharing_weights(pipeline.unet)}
+    host = DiffusersHost(type(pipeline)(**parts, requires_safety_checker=False), subject.device)
     config = from_json(
         TrainConfig,
         {
