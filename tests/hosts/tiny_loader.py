@@ -22,10 +22,12 @@ class TinyCheckpointLoader:
         return load_tiny(folder_paths.get_full_path_or_raise("checkpoints", ckpt_name), text_layers)
 
 
-def load_tiny(path, text_layers):
-    """MODEL, CLIP and VAE of a checkpoint with `text_layers` layers in each text encoder."""
-    thin = {f"clip_{name}_model_config": {"num_hidden_layers": text_layers} for name in "lgh"}
-    return comfy.sd.load_checkpoint_guess_config(str(path), te_model_options=thin)[:3]
+def load_tiny(path, text_layers, text_dtype=None):
+    """MODEL, CLIP and VAE of a checkpoint with `text_layers` layers in each text encoder.
+
+    text_dtype: how the text encoders' weights are stored; ComfyUI's own choice when left out."""
+    options = {f"clip_{name}_model_config": {"num_hidden_layers": text_layers} for name in "lgh"}
+    return comfy.sd.load_checkpoint_guess_config(str(path), te_model_options={**options, "dtype": text_dtype})[:3]
 
 
 NODE_CLASS_MAPPINGS = {"TinyCheckpointLoader": TinyCheckpointLoader}
