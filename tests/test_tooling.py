@@ -54,14 +54,6 @@ def test_the_types_of_the_trainer_agree():
     assert_content(*python_tool("pyright"), "--pythonpath", sys.executable)
 
 
-def test_the_frontend_s_own_tests_pass():
-    node = shutil.which("node")
-    files = [str(path) for path in sorted((ROOT / "tests" / "web").glob("*.test.mjs"))]
-    if node is None or not files:
-        pytest.skip("needs node, which runs tests/web")
-    assert_content(node, "--test", *files)
-
-
 @pytest.mark.parametrize("minor", [10, 11, 12, 13])
 def test_every_supported_python_can_read_the_code(minor):
     python = f"python3.{minor}"
