@@ -220,6 +220,15 @@ def check_inpainting_models_are_refused(path: Path) -> None:
     require_refusal(lambda: load(path).host.family, "9 channels")
 
 
+@check("sdxl")
+def check_another_familys_text_encoder_is_refused(path: Path) -> None:
+    from trainer_core.hosts.comfy import ComfyHost
+
+    big, small = load(path), load(path.with_name("sd1.safetensors"))
+    require_refusal(lambda: ComfyHost(big.model, small.clip, big.vae).components(), "does not belong")
+    require_refusal(lambda: ComfyHost(small.model, big.clip, big.vae).components(), "does not belong")
+
+
 @check("sd1")
 def check_what_cannot_be_trained_is_refused(path: Path) -> None:
     import torch
@@ -240,6 +249,7 @@ def check_what_cannot_be_trained_is_refused(path: Path) -> None:
     tolerant = ComfyHost(patched.model, patched.clip, patched.vae, allow_patched=True)
     on_a_thread(lambda: enter(tolerant))
 
+    on_a_thread(lambda: enter(loaded.host))  # loads the model without the patch
     before = state_of(loaded)
     layer = loaded.model.model.diffusion_model.input_blocks[1][1].transformer_blocks[0].attn1.to_q
     kept = layer.weight

@@ -33,6 +33,7 @@ from .comfy_borrow import (
 from .comfy_model import (
     BaseWeights,
     family_of,
+    file_name,
     process_of,
     require_plain_weights,
     require_unpatched,
@@ -60,12 +61,12 @@ class ComfyHost:
     def __init__(self, model: Any, clip: Any, vae: Any, model_name: str = "", allow_patched: bool = False):
         """model: comfy.model_patcher.ModelPatcher. clip: comfy.sd.CLIP. vae: comfy.sd.VAE, all of one checkpoint.
 
-        allow_patched: train upon the LoRAs that the model carries instead of refusing. Raises HostError for a part that
-        is missing."""
+        model_name: the checkpoint's; newer ComfyUIs tell it themselves. allow_patched: train upon the LoRAs that the
+        model carries instead of refusing. Raises HostError for a part that is missing."""
         for part, name in ((model, "MODEL"), (clip, "CLIP"), (vae, "VAE")):
             if part is None:
                 raise HostError(f"{name} is missing; connect all three outputs of the checkpoint loader")
-        self.model_name = model_name
+        self.model_name = model_name or file_name(model)
         self._model, self._clip_patcher, self._clip, self._vae = model, clip.patcher, clip, vae
         self._allow_patched = allow_patched
         self._node_thread = threading.get_ident()
@@ -108,7 +109,7 @@ class ComfyHost:
 
     def components(self) -> Mapping[str, nn.Module]:
         """unet, te1 and, on SDXL, te2."""
-        encoders = {name: encoder.transformer for name, encoder in text_encoders(self._clip_patcher.model).items()}
+        encoders = {name: encoder.transformer for name, encoder in self._text_encoders().items()}
         return {"unet": self._model.model.diffusion_model, **encoders}
 
     @contextmanager
@@ -159,7 +160,7 @@ class ComfyHost:
         if not self._trains_text:
             self._load_text_encoders()
         with nullcontext() if self._trains_text else torch.no_grad():
-            encoded = [self._encoded(name, captions, options) for name in text_encoders(self._clip_patcher.model)]
+            encoded = [self._encoded(name, captions, options) for name in self._text_encoders()]
         tokens = torch.cat([hidden for hidden, _ in encoded], dim=-1)
         pooled = encoded[-1][1][:: options.chunks] if self.family.has_sizes else None
         return Cond(joined_chunks(tokens, options.chunks), pooled)
@@ -198,6 +199,9 @@ class ComfyHost:
     def _trains_text(self) -> bool:
         return any(component != "unet" for component in self._trained)
 
+    def _text_encoders(self) -> dict[str, Any]:
+        return text_encoders(self._clip_patcher.model, self.family)
+
     def _patchers_in_training(self) -> list[Any]:
         return [self._model, self._clip_patcher] if self._trains_text else [self._model]
 
@@ -220,11 +224,11 @@ class ComfyHost:
 
     def _encoded(self, component: str, captions: Sequence[str], options: TextOptions) -> tuple[Tensor, Tensor]:
         """Hidden states [B · chunks, 77, D] and pooled vectors [B · chunks, P] of one text encoder."""
-        encoder = text_encoders(self._clip_patcher.model)[component]
+        encoder = self._text_encoders()[component]
         rows, lengths = self._tokenized(component, captions, options.chunks)
         layer = self._layer(options.clip_skip)
         last, inner, pooled, *_ = encoder.transformer(
-            rows.to(encoder.transformer.get_input_embeddings().weight.device),
+            rows.to(self._clip_patcher.load_device),
             num_tokens=lengths,
             intermediate_output=layer,
             final_layer_norm_intermediate=encoder.layer_norm_hidden_state,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -17,6 +18,7 @@ from ..families.sdxl import SDXL
 
 _TRAINABLE_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 _TIMESTEPS = 1000
+_TEXT_ENCODERS = {"sd1": ("clip_l",), "sd2": ("clip_h",), "sdxl": ("clip_l", "clip_g")}
 
 
 def family_of(model: nn.Module) -> Family:
@@ -65,12 +67,19 @@ def process_of(patcher: Any) -> Process:
         return Process(prediction, (1 / (variances + 1)).float())
 
 
-def text_encoders(cond_stage_model: nn.Module) -> dict[str, Any]:
-    """component → comfy.sd1_clip.SDClipModel: "te1", and on SDXL "te2". Raises HostError for an unknown one."""
-    names = [name for name in ("clip_l", "clip_h", "clip_g") if hasattr(cond_stage_model, name)]
-    if names not in (["clip_l"], ["clip_h"], ["clip_l", "clip_g"]):
+def file_name(patcher: Any) -> str:
+    """The name of the file that a ModelPatcher was loaded from, where ComfyUI remembers it, else ""."""
+    reload = getattr(patcher, "cached_patcher_init", None)
+    path = reload[1][0] if reload and reload[1] else None
+    return os.path.basename(path) if isinstance(path, (str, os.PathLike)) else ""
+
+
+def text_encoders(cond_stage_model: nn.Module, family: Family) -> dict[str, Any]:
+    """component → comfy.sd1_clip.SDClipModel: "te1", and on SDXL "te2". Raises HostError for another family's."""
+    names = _TEXT_ENCODERS[family.name]
+    if any(hasattr(cond_stage_model, name) != (name in names) for name in ("clip_l", "clip_h", "clip_g")):
         raise HostError(
-            f"{type(cond_stage_model).__name__} is not a text encoder of Stable Diffusion 1.x, 2.x or XL; "
+            f"the CLIP is a {type(cond_stage_model).__name__}, which does not belong to a {family.title} model; "
             "connect the CLIP of the same checkpoint"
         )
     return {f"te{number}": getattr(cond_stage_model, name) for number, name in enumerate(names, 1)}
