@@ -32,12 +32,12 @@ class Placement:
 def assign_buckets(sizes: Sequence[Size], config: DatasetConfig) -> list[Placement]:
     """Each picture's placement, in the order of `sizes` (width, height).
 
-    Raises ConfigError for settings that contradict each other, DataError for a picture that `is_too_small`."""
+    Raises ConfigError for settings that contradict each other, DataError for a picture that is too small."""
     check_bucket_settings(config)
     if not config.enable_bucket:
         return [cover(size, (config.resolution, config.resolution)) for size in sizes]
     if config.bucket_no_upscale:
-        return [_place_without_enlarging(size, config.resolution**2, config.bucket_reso_steps) for size in sizes]
+        return [_place_without_enlarging(size, config) for size in sizes]
     buckets = bucket_resolutions(config)
     return [cover(size, _nearest_bucket(size, buckets)) for size in sizes]
 
@@ -120,11 +120,17 @@ def bucket_warnings(config: DatasetConfig) -> tuple[str, ...]:
     return tuple(said)
 
 
-def is_too_small(size: Size, config: DatasetConfig) -> bool:
-    """Whether a picture (width, height) has no bucket: only without enlarging can one be smaller than a bucket step."""
+def why_too_small(size: Size, config: DatasetConfig) -> str | None:
+    """Why a picture (width, height) has no bucket, and the cure; None where it has one, as every enlarged one has."""
     if not (config.enable_bucket and config.bucket_no_upscale):
-        return False
-    return min(_shrunk(size, config.resolution**2, config.bucket_reso_steps)) < config.bucket_reso_steps
+        return None
+    width, height = _shrunk(size, config.resolution**2, config.bucket_reso_steps)
+    if min(width, height) >= config.bucket_reso_steps:
+        return None
+    return (
+        f"{size[0]}×{size[1]} would be trained at {width}×{height}, less than a bucket step "
+        f"({config.bucket_reso_steps}) on a side; remove it or turn bucket_no_upscale off"
+    )
 
 
 def cover(size: Size, bucket: Size) -> Placement:
@@ -151,13 +157,11 @@ def _nearest_bucket(size: Size, buckets: Sequence[Size]) -> Size:
     return min(buckets, key=lambda bucket: abs(bucket[0] / bucket[1] - aspect))  # the first of equals, as argmin gives
 
 
-def _place_without_enlarging(size: Size, area: int, step: int) -> Placement:
-    width, height = resized = _shrunk(size, area, step)
-    if min(resized) < step:
-        raise DataError(
-            f"a picture of {size[0]}×{size[1]} is smaller than a bucket step ({step}); "
-            "remove it or turn bucket_no_upscale off"
-        )
+def _place_without_enlarging(size: Size, config: DatasetConfig) -> Placement:
+    if reason := why_too_small(size, config):
+        raise DataError(f"a picture of {reason}")
+    step = config.bucket_reso_steps
+    width, height = resized = _shrunk(size, config.resolution**2, step)
     return _centred((width // step * step, height // step * step), resized)
 
 

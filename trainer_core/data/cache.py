@@ -95,7 +95,7 @@ class LatentCache:
         self._arrange(latents)
 
     def get(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Latents [B, C, h, w] and SDXL's sizes [B, 6] (`pictures.size_conditioning`) in fp32, on the device, unsynced."""
+        """Latents [B, C, h, w] and SDXL's sizes [B, 6] (`pictures.size_conditioning`), on the device, unsynced."""
         latents, sizes = self._latents[batch.bucket], self._sizes[batch.bucket]
         # rows are read by Python numbers: an index tensor would have to be copied over, and that waits for the device
         rows = [self._rows[index] for index in batch.indices]
@@ -229,7 +229,7 @@ K = TypeVar("K", bound=Conditioning)
 class TextCache(Generic[K]):
     """The encodings of distinct captions, for text encoders that are not trained; kept where `encode` puts them."""
 
-    def __init__(self, encode: Callable[[Sequence[str]], K], captions_per_encode: int = 16):
+    def __init__(self, encode: Callable[[Sequence[str]], K], captions_per_encode: int = 8):
         """encode: captions → their conditioning, one row each, every row of the same shape."""
         self._encode = encode
         self._captions_per_encode = captions_per_encode
@@ -240,24 +240,29 @@ class TextCache(Generic[K]):
         so that shuffled captions do not pile up epoch by epoch."""
         wanted = dict.fromkeys(captions)
         self._rows = {caption: row for caption, row in self._rows.items() if caption in wanted}
-        missing = [caption for caption in wanted if caption not in self._rows]
-        for start in range(0, len(missing), self._captions_per_encode):
-            self._add(missing[start : start + self._captions_per_encode])
+        for _ in self._encoded(wanted):
             yield Cached("captions", len(self._rows), len(wanted))
 
     def get(self, captions: Sequence[str]) -> K:
         """The captions' conditioning as one batch, in their order; a caption that is not at hand is encoded now."""
-        missing = [caption for caption in dict.fromkeys(captions) if caption not in self._rows]
-        if missing:
-            self._add(missing)
+        for _ in self._encoded(dict.fromkeys(captions)):
+            pass
         rows = [self._rows[caption] for caption in captions]
         return type(rows[0]).cat(rows)
 
-    def _add(self, captions: Sequence[str]) -> None:
-        with torch.no_grad():
-            encoded = self._encode(captions)
-        for i, caption in enumerate(captions):
-            self._rows[caption] = encoded.map(_row(i))
+    def _encoded(self, captions: Iterable[str]) -> Iterator[None]:
+        """Encode what is not at hand, one yield for each batch.
+
+        Batches are filled up to one size: devices compute other last bits for other sizes, and a caption must not depend
+        on which others happened to be missing, or a resumed run would differ."""
+        missing = [caption for caption in captions if caption not in self._rows]
+        size = self._captions_per_encode
+        for start in range(0, len(missing), size):
+            batch = missing[start : start + size]
+            with torch.no_grad():
+                encoded = self._encode(batch + batch[-1:] * (size - len(batch)))
+            self._rows |= {caption: encoded.map(_row(i)) for i, caption in enumerate(batch)}
+            yield
 
 
 def _row(i: int) -> Callable[[Tensor], Tensor]:

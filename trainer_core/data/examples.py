@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ..config import DatasetConfig
 from ..errors import DataError
-from .buckets import Size, check_bucket_settings, is_too_small
+from .buckets import Size, check_bucket_settings, why_too_small
 from .caption_files import CAPTION_SUFFIXES, read_caption
 from .captions import parse_tags
 from .pictures import PICTURE_SUFFIXES, UNREADABLE_SUFFIXES, PictureFacts, inspect_picture, named
@@ -229,12 +229,8 @@ def _facts_or_error(path: Path, config: DatasetConfig) -> PictureFacts | DataErr
         facts = inspect_picture(path)
     except DataError as error:
         return error
-    if is_too_small(facts.size, config):
-        return DataError(
-            f"{named(path)}: {facts.size[0]}×{facts.size[1]} is smaller than a bucket step "
-            f"({config.bucket_reso_steps}); remove it or turn bucket_no_upscale off"
-        )
-    return facts
+    too_small = why_too_small(facts.size, config)
+    return DataError(f"{named(path)}: {too_small}") if too_small else facts
 
 
 def _refuse(config: DatasetConfig, warnings: list[str], errors: Sequence[DataError]) -> None:

@@ -1,0 +1,114 @@
+"""Captions: edits, trigger word, shuffling and dropout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trainer_core.config import DatasetConfig, TagEdit
+from trainer_core.data.captions import edit_tags, format_tags, parse_tags, prepared_caption, training_caption
+from trainer_core.data.examples import Example
+
+words = st.text("abcXYZ é-_():1", min_size=1, max_size=8).map(str.strip).filter(bool)
+captions = st.lists(words, max_size=12).map(", ".join)
+
+
+def example(caption: str, digest: str = "d0") -> Example:
+    return Example(Path("10_cat/a.png"), 10, caption, (64, 64), digest, "10_cat", "cat")
+
+
+def config(**settings) -> DatasetConfig:
+    return DatasetConfig(folder="x", **settings)
+
+
+@pytest.mark.parametrize(
+    ("edit", "result"),
+    [
+        (TagEdit("prepend", "new, Cat"), "new, cat, sitting, red hat"),
+        (TagEdit("append", "red hat, indoors"), "cat, sitting, red hat, indoors"),
+        (TagEdit("append", "indoors, Indoors"), "cat, sitting, red hat, indoors"),
+        (TagEdit("remove", " RED HAT ,dog"), "cat, sitting"),
+        (TagEdit("replace", "sitting", "lying"), "cat, lying, red hat"),
+        (TagEdit("replace", "cat, sitting", "dog"), "dog, red hat"),
+        (TagEdit("replace", "sitting", "on a chair, indoors"), "cat, on a chair, indoors, red hat"),
+        (TagEdit("replace", "sitting", "Cat"), "cat, red hat"),
+        (TagEdit("replace", "Cat", "CAT"), "CAT, sitting, red hat"),
+        (TagEdit("replace", "sitting"), "cat, red hat"),
+        (TagEdit("replace", "dog", "wolf"), "cat, sitting, red hat"),
+    ],
+)
+def test_one_edit(edit, result):
+    assert edit_tags("cat,  sitting , red hat", [edit]) == result
+
+
+def test_edits_follow_each_other():
+    edits = [TagEdit("append", "x"), TagEdit("replace", "x", "y"), TagEdit("prepend", "y, z")]
+    assert edit_tags("a", edits) == "z, a, y"
+
+
+@given(caption=captions)
+def test_parsing_what_was_formatted_changes_nothing(caption):
+    tags = parse_tags(caption)
+    assert parse_tags(format_tags(tags)) == tags
+
+
+@given(caption=captions, tag=words)
+def test_removed_tags_are_gone_and_others_stay(caption, tag):
+    left = parse_tags(edit_tags(caption, [TagEdit("remove", tag)]))
+    assert left == [each for each in parse_tags(caption) if each.casefold() != tag.casefold()]
+
+
+@pytest.mark.parametrize(
+    ("caption", "result"),
+    [
+        ("a cat", "sks, a cat"),
+        ("a cat, SKS, sitting", "sks, a cat, sitting"),
+        ("", "sks"),
+        ("a photo of sks cat", "sks, a photo of sks cat"),
+    ],
+)
+def test_the_trigger_word_comes_first_and_once(caption, result):
+    assert prepared_caption(caption, config(trigger_word=" sks ")) == result
+
+
+def test_edits_cannot_push_the_trigger_word_back():
+    settings = config(trigger_word="sks", tag_edits=(TagEdit("prepend", "best quality"),))
+    assert training_caption(example("cat"), settings, 0, 1) == "sks, best quality, cat"
+
+
+@given(caption=captions, keep=st.integers(0, 4), seed=st.integers(0, 2**63), epoch=st.integers(1, 99))
+def test_shuffling_keeps_the_front_and_loses_nothing(caption, keep, seed, epoch):
+    settings = config(shuffle_caption=True, keep_tokens=keep, trigger_word="sks")
+    plain = parse_tags(prepared_caption(caption, settings))
+    shuffled = parse_tags(training_caption(example(caption), settings, seed, epoch))
+    assert sorted(shuffled) == sorted(plain)
+    assert shuffled[: max(keep, 1)] == plain[: max(keep, 1)], "the trigger word is one of the kept"
+
+
+def test_a_caption_depends_on_seed_epoch_turn_and_picture_alone():
+    settings = config(shuffle_caption=True)
+    caption = ", ".join("abcdefghijklmnop")
+    first = training_caption(example(caption), settings, 1, 2, 3)
+    assert training_caption(example(caption), settings, 1, 2, 3) == first
+    others = [
+        training_caption(example(caption), settings, 9, 2, 3),
+        training_caption(example(caption), settings, 1, 9, 3),
+        training_caption(example(caption), settings, 1, 2, 9),
+        training_caption(example(caption, digest="other"), settings, 1, 2, 3),
+    ]
+    assert len({first, *others}) == 5
+
+
+def test_dropout_empties_its_share_of_visits_trigger_word_included():
+    settings = config(caption_dropout_rate=0.2, trigger_word="sks")
+    seen = [training_caption(example("cat"), settings, 0, epoch, turn) for epoch in range(200) for turn in range(10)]
+    assert set(seen) == {"", "sks, cat"}
+    assert 0.17 < seen.count("") / len(seen) < 0.23
+
+
+def test_no_dropout_and_all_dropout():
+    assert training_caption(example("cat"), config(), 0, 1) == "cat"
+    assert training_caption(example("cat"), config(caption_dropout_rate=1.0), 0, 1) == ""
