@@ -55,13 +55,13 @@ class LoadDataset(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, folder: str | None = None, path: str | None = None) -> bool | str:
+    def validate_inputs(cls, folder: str | None, path: str | None = "") -> bool | str:
         if folder is None or path is None:  # comes by wire: seen when it runs
             return True
         return said(dataset_folder, folder, path, folder_paths.get_input_directory())
 
     @classmethod
-    def fingerprint_inputs(cls, folder: str | None = None, path: str | None = None, **_: Any) -> str:
+    def fingerprint_inputs(cls, folder: str | None, path: str | None = "", **_: Any) -> str:
         if folder is None or path is None:
             return "by wire"
         return folder_digest(dataset_folder(folder, path, folder_paths.get_input_directory()))

@@ -1,7 +1,7 @@
 """Node inputs out of the settings' own descriptions, and settings out of what a node was given.
 
-A setting that may be left out (None) has no empty widget in ComfyUI: 0 leaves it out, or -1 where 0 means something, and
-its tooltip says which. A list of texts is a text of several lines."""
+A setting that may be left out (None) has no empty widget in ComfyUI: 0 leaves it out, or -1 where 0 means something,
+and its tooltip says which. A list of texts is a text of several lines."""
 
 from __future__ import annotations
 

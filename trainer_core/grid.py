@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 _PAPER, _INK, _EMPTY = "white", "#1a1a1a", "#e8e8e8"
 _SMALLEST_FONT = 13
 _MOST_LINES = 6
+_WIDEST_WORD = 16  # times the letters' size: what a column is made wider for
 
 Cells = Sequence[Sequence["Image.Image | None"]]
 
@@ -43,12 +44,14 @@ def labelled_grid(cells: Cells, columns: Sequence[str], rows: Sequence[str] = ()
     """One picture of rows of cells, a label over each column and, where `rows` says something, one left of each row.
 
     cells: [rows][columns], None stays empty. Pictures keep their size; smaller ones stand in the middle of their cell.
-    Labels are wrapped to their column's width and written no smaller than can be read, however small the cells are."""
+    Labels are wrapped to their column's width and written no smaller than can be read, however small the cells are;
+    a column is made wider for a word that would not fit."""
     pictures = [each for row in cells for each in row if each is not None]
     width = max((each.width for each in pictures), default=256)
     height = max((each.height for each in pictures), default=256)
     kind = _type_for(min(width, height))
-    width = max(width, 6 * kind.size)
+    words = [kind.width(word) for label in columns for word in label.split()]
+    width = max(width, min(round(max(words, default=0)) + 1, _WIDEST_WORD * kind.size))
     margin = max(8 * kind.size, width // 3) if any(rows) else 0
     tops = [_wrapped(label, width, kind) for label in columns]
     lefts = [_wrapped(label, margin - kind.gap, kind) for label in rows] if margin else [[] for _ in cells]

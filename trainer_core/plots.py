@@ -87,10 +87,7 @@ def _draw_rates(axes: Axes, shown: Sequence[Measurement]) -> None:
     groups = list(shown[-1].lr) if shown else []
     for group, colour in zip(groups, _COLOURS):
         axes.plot(steps, [each.lr.get(group, math.nan) for each in shown], color=colour, linewidth=1.8, label=group)
-    if _spans_decades([rate for each in shown for rate in each.lr.values()]):
-        axes.set_yscale("log")
-    else:
-        axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3))
+    axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3))
     axes.set_ylabel("d·lr" if any(each.d is not None for each in shown) else "learning rate")
     axes.set_xlabel("step")
     if groups:
@@ -102,9 +99,3 @@ def _draw_epochs(axes: Axes, shown: Sequence[Measurement]) -> None:
     if len(starts) <= 60:  # more would be a wall
         for step in starts:
             axes.axvline(step, color="#9ca3af", linewidth=0.6, alpha=0.6)
-
-
-def _spans_decades(rates: Sequence[float]) -> bool:
-    """Whether the rates rise over so many powers of ten that a straight scale would show nothing, as Prodigy's do."""
-    positive = [rate for rate in rates if rate > 0 and math.isfinite(rate)]
-    return bool(positive) and max(positive) > 300 * sorted(positive)[len(positive) // 10]

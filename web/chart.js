@@ -5,7 +5,6 @@
 const COLOURS = ["#60a5fa", "#f59e0b", "#34d399", "#a78bfa"];
 const MARGIN = { left: 52, right: 10, top: 18, bottom: 18 };
 const MOST_POINTS = 4000;
-const DECADES_ON_A_LOG_SCALE = 300;
 
 export class Curves {
   /** Collects measurements in the order of their steps; one that comes again replaces the earlier one. */
@@ -97,21 +96,12 @@ export function shortNumber(value) {
   return text.replace(".0e", "e");
 }
 
-/** How values become heights: {toUnit, ticks}, 0 at the bottom, 1 at the top; logarithmic where they span decades. */
+/** How values become heights: {toUnit, ticks}, 0 at the bottom, 1 at the top. */
 export function scaleFor(values) {
   const finite = values.some(Number.isFinite) ? values.filter(Number.isFinite) : [0, 1];
-  const positive = finite.filter((value) => value > 0).sort((a, b) => a - b);
-  const highest = Math.max(...finite);
-  if (positive.length && highest > DECADES_ON_A_LOG_SCALE * positive[Math.floor(positive.length / 10)]) {
-    const [low, high] = [Math.floor(Math.log10(positive[0])), Math.ceil(Math.log10(highest))];
-    return {
-      toUnit: (value) => (value > 0 ? (Math.log10(value) - low) / (high - low) : null),
-      ticks: ticks(low, high, 3).filter(Number.isInteger).map((power) => 10 ** power),
-    };
-  }
-  const low = Math.min(...finite);
-  const room = (highest - low || Math.abs(highest) || 1) * 0.05;
-  const [bottom, top] = [Math.max(0, low - room), highest + room];
+  const [low, high] = [Math.min(...finite), Math.max(...finite)];
+  const room = (high - low || Math.abs(high) || 1) * 0.05;
+  const [bottom, top] = [Math.max(0, low - room), high + room];
   return { toUnit: (value) => (value - bottom) / (top - bottom), ticks: ticks(bottom, top, 3) };
 }
 
@@ -176,13 +166,9 @@ function panel(context, box, ink, xs, lines) {
   for (const line of lines) {
     context.strokeStyle = line.colour;
     context.lineWidth = line.thickness;
-    stroke(context, line.values.map((value, index) => point(x(xs.steps[index]), value, scale, y)));
+    stroke(context, line.values.map((value, index) => Number.isFinite(value) ? [x(xs.steps[index]), y(value)] : null));
   }
   legend(context, left, box.y + 8, lines);
-}
-
-function point(x, value, scale, y) {
-  return Number.isFinite(value) && scale.toUnit(value) !== null ? [x, y(value)] : null;
 }
 
 /** A line through the points, broken where one is null. */
