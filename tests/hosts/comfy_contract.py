@@ -1,7 +1,7 @@
 """Checks of ComfyHost inside a real ComfyUI's interpreter; test_comfy_contract.py runs this file and reads its results.
 
-Call: python comfy_contract.py COMFYUI_DIR PACK CHECKPOINTS RESULTS. Every check gets a freshly loaded model, made in
-inference mode as nodes make it, and works on a thread of its own, as training does."""
+Call: python comfy_contract.py COMFYUI_DIR PACK CHECKPOINTS RESULTS [CHECK ...]. Every check gets a freshly loaded
+model, made in inference mode as nodes make it, and works on a thread of its own, as training does."""
 
 from __future__ import annotations
 
@@ -782,8 +782,8 @@ def run_check(name: str, path: Path) -> dict[str, Any]:
     return {"name": name, "failure": failure, "notes": list(_notes), "seconds": round(time.monotonic() - started, 1)}
 
 
-def main(comfy: Path, pack: Path, checkpoints: Path, results: Path, only: str = "") -> None:
-    """Run every check whose name holds `only`, each result a line of JSON in `results`."""
+def main(comfy: Path, pack: Path, checkpoints: Path, results: Path, wanted: list[str]) -> None:
+    """Run the wanted checks, each result a line of JSON in `results`."""
     # ComfyUI's folder first and the pack's last: both have a module called nodes
     sys.argv = ["main.py", "--cpu"]
     sys.path.insert(0, str(comfy))
@@ -791,11 +791,10 @@ def main(comfy: Path, pack: Path, checkpoints: Path, results: Path, only: str = 
     import comfy.options
 
     comfy.options.enable_args_parsing()
-    for name in CHECKS:
-        if only in name:
-            with results.open("a") as file:
-                file.write(json.dumps(run_check(name, checkpoints / f"{kind_of(name)}.safetensors")) + "\n")
+    for name in wanted:
+        with results.open("a") as file:
+            file.write(json.dumps(run_check(name, checkpoints / f"{kind_of(name)}.safetensors")) + "\n")
 
 
 if __name__ == "__main__":
-    main(*(Path(each) for each in sys.argv[1:5]), *sys.argv[5:])
+    main(*(Path(each) for each in sys.argv[1:5]), sys.argv[5:] or list(CHECKS))
