@@ -253,8 +253,8 @@ class TextCache(Generic[K]):
     def _encoded(self, captions: Iterable[str]) -> Iterator[None]:
         """Encode what is not at hand, one yield for each batch.
 
-        Batches are filled up to one size: devices compute other last bits for other sizes, and a caption must not depend
-        on which others happened to be missing, or a resumed run would differ."""
+        Batches are filled up to one size: devices compute other last bits for other sizes. A caption must not depend on
+        which others happened to be missing, or a resumed run would differ."""
         missing = [caption for caption in captions if caption not in self._rows]
         size = self._captions_per_encode
         for start in range(0, len(missing), size):

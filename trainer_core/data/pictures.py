@@ -216,14 +216,15 @@ def _area_averaged(image: Image.Image, x_edges: np.ndarray, y_edges: np.ndarray)
 
 def _row_means(pixels: np.ndarray, edges: np.ndarray) -> np.ndarray:
     """[n, W, 3] fp32: the means of the rows between each two of the n + 1 edges, which need not be whole numbers."""
-    means = np.empty((len(edges) - 1, *pixels.shape[1:]), dtype=np.float32)
+    rows = pixels.reshape(len(pixels), -1)
+    means = np.empty((len(edges) - 1, rows.shape[1]), dtype=np.float32)
     for i, (start, end) in enumerate(pairwise(edges)):
-        first, last = math.floor(start), min(math.ceil(end), len(pixels)) - 1
-        total = pixels[first : last + 1].sum(axis=0, dtype=np.float32)
-        total -= (start - first) * pixels[first]
-        total -= (last + 1 - end) * pixels[last]
-        means[i] = total / (end - start)
-    return means
+        first, last = math.floor(start), min(math.ceil(end), len(rows)) - 1
+        shares = np.ones(last + 1 - first, dtype=np.float32)
+        shares[0] -= start - first
+        shares[-1] -= last + 1 - end
+        means[i] = (shares / np.float32(end - start)) @ rows[first : last + 1].astype(np.float32, copy=False)
+    return means.reshape(-1, *pixels.shape[1:])
 
 
 def _reason(error: Exception) -> str:
