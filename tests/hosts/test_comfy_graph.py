@@ -187,13 +187,11 @@ def test_cancel_keeps_the_state_and_queueing_again_goes_on(comfy: ComfyClient, l
     prompt = comfy.queue(graph)
     _wait_for(lambda: (loras / "through" / "through-000002.safetensors").exists(), 300)
     comfy.interrupt()
-    pressed = time.monotonic()
     stopped = comfy.wait(prompt)
     assert stopped.was_interrupted and not stopped.error
-    assert time.monotonic() - pressed < 15
     assert RunFolder(loras / "through", key="").resume_file.exists()
     done = trained_steps(loras / "through")[-1]
-    assert done < 18
+    assert 6 <= done <= 8, "the second epoch ends with step 6; the one under way when cancel came may end"
     assert (base_pixels(comfy) == before).all(), "the base model is as it was after cancel"
 
     comfy.run(graph, timeout=900)
@@ -397,7 +395,13 @@ def test_the_example_workflow_is_in_the_template_browser(comfy: ComfyClient):
         path = f"/api/workflow_templates/{_pack_name(comfy)}/{urllib.parse.quote(title)}"
         workflow = json.loads(comfy._open(path + ".json"))
         known = comfy.get("/object_info")
-        assert all(node["type"] in known for node in workflow["nodes"] if node["type"] not in ("MarkdownNote", "Note"))
+        for node in workflow["nodes"]:
+            assert node["type"] in known or node["type"] in ("MarkdownNote", "Note")
+            if node["type"].startswith("LazyLoRA_"):  # values are saved by position
+                saved = [each["name"] for each in node["inputs"] if "widget" in each]
+                wanted = [name for name in _inputs(known[node["type"]]) if name in saved]
+                assert len(node.get("widgets_values") or []) == len(saved)
+                assert saved == wanted, f"{node['type']} has changed: save the example anew"
         assert Image.open(io.BytesIO(comfy._open(path + ".jpg"))).width >= 300
     assert offered
 
