@@ -102,6 +102,16 @@ def test_a_second_run_encodes_nothing(build):
     assert_right(cache, examples, placements)
 
 
+def test_vaes_that_shrink_by_4_are_cached_too(build):
+    def encode_finely(pixels):
+        return torch.nn.functional.avg_pool2d(pixels, 4)
+
+    list(build(encode=encode_finely)[0].fill())
+    cache, _, _, encode = build(vae="vae 1")
+    list(cache.fill())
+    assert encode.pictures == 0
+
+
 def test_how_many_are_encoded_at_once_follows_their_area(build):
     cache, *_, encode = build(pixels_per_encode=2 * 64 * 64)
     list(cache.fill())
@@ -165,7 +175,7 @@ def test_an_interrupted_write_leaves_the_old_file_or_none(build, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         list(cache.fill())
     monkeypatch.undo()
-    assert not list(cache.path(0).parents[1].glob("*/*.safetensors"))
+    assert not list(cache.path(0).parents[1].glob("*/*.latents"))
     cache, examples, placements, _ = build()
     list(cache.fill())
     assert_right(cache, examples, placements)

@@ -20,11 +20,12 @@ from torch import Tensor
 from ..errors import DataError
 from ..events import Cached, Warned
 from .batches import Batch
-from .buckets import LATENT_STEP, Placement, Size
+from .buckets import Placement, Size
 from .examples import Example
 from .pictures import content_digest, decode_picture, fit_to_bucket, read_bytes, size_conditioning, to_tensor
 
 _LAYOUT = "latents 1"  # part of every key: raise it when pictures are prepared differently
+_SHRINKS = (4, 8, 16, 32)  # pixels per latent of the VAEs there are
 _DECODERS = 2  # threads; one is faster than most VAEs, two cover large photos
 _BATCHES_AHEAD = 2
 
@@ -105,7 +106,8 @@ class LatentCache:
     def path(self, index: int) -> Path | None:
         """The file that keeps the latents of a picture of the dataset, whether it is there or not."""
         key = self._keys[index]
-        return self._folder / key[:2] / f"{key}.safetensors" if self._folder else None
+        # not called .safetensors, as the UIs would list it among the LoRAs
+        return self._folder / key[:2] / f"{key}.latents" if self._folder else None
 
     def _encoded(self, missing: Sequence[int]) -> Iterator[tuple[Sequence[int], list[Tensor]]]:
         """Batches of same-size pictures with their latents; the next are decoded while one is encoded."""
@@ -161,7 +163,9 @@ class LatentCache:
         except (OSError, KeyError, ValueError, safetensors.SafetensorError):
             return None
         width, height = self._placements[index].bucket
-        is_sound = latent.dim() == 3 and latent.shape[1:] == (height // LATENT_STEP, width // LATENT_STEP)
+        is_sound = latent.dim() == 3 and (width, height) in [
+            (shrink * latent.shape[2], shrink * latent.shape[1]) for shrink in _SHRINKS
+        ]
         return latent.to(torch.float32) if is_sound and torch.isfinite(latent).all() else None
 
     def _to_disk(self, index: int, latent: Tensor) -> str | None:
