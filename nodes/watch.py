@@ -25,6 +25,7 @@ from ..trainer_core.run import TrainedRun, collect_run
 from .report import Pace, describe_plan
 
 _PREVIEW_SIDE = 512
+_MOST_BYTES = 2 * 2**30  # of epochs kept in memory
 
 
 def follow(job: Job, show: Callable[[Event], None], raise_if_interrupted: Callable[[], None]) -> TrainedRun:
@@ -38,6 +39,7 @@ def follow(job: Job, show: Callable[[Event], None], raise_if_interrupted: Callab
         for event in job.events(poll=raise_if_interrupted):
             if isinstance(event, Saved):
                 saved[event.epoch] = event
+                _forget_oldest(saved)
             if isinstance(event, Finished):
                 finished = event
             show(event)
@@ -47,6 +49,14 @@ def follow(job: Job, show: Callable[[Event], None], raise_if_interrupted: Callab
     if finished is None:
         raise AssertionError("a run that was not cancelled ends with Finished")
     return collect_run(finished, saved)
+
+
+def _forget_oldest(saved: dict[int, Saved]) -> None:
+    """Leave epochs that would take too much memory to their files; the newest stays at hand in any case."""
+    sizes = {epoch: sum(tensor.nbytes for tensor in each.state_dict.values()) for epoch, each in saved.items()}
+    for epoch in list(sizes)[:-1]:
+        if sum(sizes.values()) > _MOST_BYTES:
+            del sizes[epoch], saved[epoch]
 
 
 def _wind_down(job: Job) -> None:

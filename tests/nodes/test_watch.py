@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
+import torch
 from PIL import Image
 
 from tests.nodes.pack import load
@@ -32,11 +33,23 @@ def measurement(step: int, loss: float = 0.1) -> object:
 
 def test_the_run_has_its_epochs_in_memory(tmp_path: Path):
     path = tmp_path / "a-000001.safetensors"
-    stream = [events.Saved(1, path, {"key": 1}), events.Finished(tmp_path, ((1, path),), 3)]
+    tensor = torch.ones(3)
+    stream = [events.Saved(1, path, {"key": tensor}), events.Finished(tmp_path, ((1, path),), 3)]
     shown: list[object] = []
     run = watch.follow(job_module.Job(lambda: iter(stream)).start(), shown.append, nothing)
     assert shown == stream
-    assert run.epoch(-1).state_dict() == {"key": 1}
+    assert run.epoch(-1).state_dict()["key"] is tensor
+
+
+def test_of_many_epochs_only_the_newest_stay_in_memory(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(watch, "_MOST_BYTES", 25)
+    paths = [(epoch, tmp_path / f"a-{epoch:06d}.safetensors") for epoch in (1, 2, 3, 4)]
+    stream = [events.Saved(epoch, path, {"key": torch.full((3,), float(epoch))}) for epoch, path in paths]
+    stream.append(events.Finished(tmp_path, tuple(paths), 3))
+    run = watch.follow(job_module.Job(lambda: iter(stream)).start(), nothing, nothing)
+    assert [float(run.epoch(epoch).state_dict()["key"][0]) for epoch in (3, 4)] == [3, 4]
+    with pytest.raises(errors.RunError):  # it looks for the file, which this test has not written
+        run.epoch(2).state_dict()
 
 
 def test_stopping_waits_until_the_run_has_cleaned_up():
