@@ -31,6 +31,7 @@ FROM_THE_HOST = ("torch", "numpy", "pillow", "safetensors")
 # What a host may lack: small, pure Python or nearly so. test_install.py holds both lists against pyproject.toml.
 SMALL_PACKAGES = ("matplotlib>=3.7", "dadaptation>=3.1", "prodigyopt>=1.0", "lycoris-lora>=3.0")
 
+QUIET = ("--disable-pip-version-check", "--progress-bar", "off")
 OFFLINE_SIGNS = (
     "NewConnectionError",
     "NameResolutionError",
@@ -237,7 +238,7 @@ def project_name(requirement):
 def add_to_host(package, frozen):
     """Install one package beside what is there. False, with pip's own words on the screen, where that fails."""
     if importlib.util.find_spec("pip"):
-        installer = [sys.executable, "-m", "pip", "install", "--retries", "1", "--timeout", "15"]
+        installer = [sys.executable, "-m", "pip", "install", *QUIET, "--retries", "1", "--timeout", "15"]
     elif shutil.which("uv"):
         installer = ["uv", "pip", "install", "--python", sys.executable]
     else:
@@ -254,7 +255,7 @@ def add_to_host(package, frozen):
 
 def pip_install(python, *what):
     """pip install into .venv, shown as it goes; raises SetupError with the cure."""
-    code, words = run_and_read([str(python), "-m", "pip", "install", "--disable-pip-version-check", *what])
+    code, words = run_and_read([str(python), "-m", "pip", "install", *QUIET, *what])
     if code == 0:
         return
     if is_offline(words):
