@@ -1,6 +1,6 @@
 """Set LazyLoRA up. Needs nothing but Python itself.
 
-python install.py demo   train and show two small LoRAs on this machine, in a private .venv
+python install.py demo   teach a very small model a new character and compare every epoch, in a private .venv
 python install.py test   run the whole test suite, in the same .venv
 python install.py        what ComfyUI-Manager, A1111 and Forge call: add the few small packages that the UI lacks
 
