@@ -29,7 +29,14 @@ OLDEST, NEWEST = (3, 10), (3, 13)
 # What every host brings. Never installed, upgraded or reinstalled by us.
 FROM_THE_HOST = ("torch", "numpy", "pillow", "safetensors")
 # What a host may lack: small, pure Python or nearly so. test_install.py holds both lists against pyproject.toml.
-SMALL_PACKAGES = ("matplotlib>=3.7", "dadaptation>=3.1", "prodigyopt>=1.0", "lycoris-lora>=3.0")
+SMALL_PACKAGES = (
+    "filelock>=3.9",
+    "tqdm>=4.60",
+    "matplotlib>=3.7",
+    "dadaptation>=3.1",
+    "prodigyopt>=1.0",
+    "lycoris-lora>=3.0",
+)
 
 QUIET = ("--disable-pip-version-check", "--progress-bar", "off")
 OFFLINE_SIGNS = (
