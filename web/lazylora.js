@@ -78,7 +78,7 @@ class TrainingView {
     this.canvas.style.width = "100%";
     this.canvas.style.height = "100%";
     this.canvas.style.display = "block";
-    addElement(node, "curves", this.canvas, CHART_HEIGHT);
+    addElement(node, "curves", this.canvas, CHART_HEIGHT, 3 * CHART_HEIGHT);
     new ResizeObserver(() => draw(this.canvas, this.curves)).observe(this.canvas);
     this.warnings = null;
   }
@@ -101,7 +101,7 @@ class TrainingView {
   warn(message) {
     this.warned ??= new Set();
     this.warned.add(message);
-    this.warnings ??= addText(this.node, "warnings", "");
+    this.warnings ??= addText(this.node, "warnings", "", TEXT_HEIGHT);
     show(this.warnings, [...this.warned].join("\n"));
   }
 
@@ -148,23 +148,23 @@ function onExecuted(node, act) {
   };
 }
 
-function addElement(node, name, element, height) {
+function addElement(node, name, element, height, tallest) {
   const widget = node.addDOMWidget(name, "lazylora", element, {
     serialize: false,
     hideOnZoom: false,
     getMinHeight: () => height,
-    getMaxHeight: () => 3 * height,
+    getMaxHeight: () => tallest,
   });
   widget.serialize = false; // not one of the node's inputs: it must not shift the saved values of those
   return widget;
 }
 
-function addText(node, name, placeholder) {
+function addText(node, name, placeholder, tallest = 5 * TEXT_HEIGHT) {
   const text = document.createElement("textarea");
   text.placeholder = placeholder;
   text.readOnly = true;
   text.className = "comfy-multiline-input";
-  addElement(node, name, text, TEXT_HEIGHT);
+  addElement(node, name, text, TEXT_HEIGHT, tallest);
   return text;
 }
 

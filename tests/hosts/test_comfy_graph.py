@@ -272,19 +272,17 @@ def test_efficiency_gets_names_that_its_loader_knows(comfy: ComfyClient):
     assert json.loads(shown) == ["LoRA", [[[files[0], 0.0, 0.0]], *([[file, 0.5, 1.0]] for file in files)]]
 
 
-def broken(base: Path, graph: Graph, **inputs: Any) -> dict[str, Any]:
-    graph.nodes["train"]["inputs"] |= inputs
-    return graph.nodes
+@pytest.fixture(scope="class")
+def base_stays(comfy: ComfyClient, pictures: Path) -> Iterator[None]:
+    """The class's tests leave the base model as it was."""
+    before = base_pixels(comfy)
+    yield
+    assert (base_pixels(comfy) == before).all()
 
 
+@pytest.mark.usefixtures("base_stays")
 class TestErrors:
-    """Each is one sentence that names the thing and the cure, and leaves the base model as it was."""
-
-    @pytest.fixture(autouse=True, scope="class")
-    def _base_stays(self, comfy: ComfyClient, pictures: Path) -> Iterator[None]:
-        before = base_pixels(comfy)
-        yield
-        assert (base_pixels(comfy) == before).all()
+    """Each is one sentence that names the thing and the cure."""
 
     def error_of(self, comfy: ComfyClient, nodes: dict[str, Any]) -> str:
         with pytest.raises(ComfyError) as caught:
