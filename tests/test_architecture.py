@@ -48,7 +48,7 @@ HOSTS = {
     ),
 }
 
-# What nobody pays for who does not use it. tqdm and filelock come with torch's and the hosts' own packages.
+# What nobody pays for who does not use it.
 HEAVY = set().union(*(names for names, _ in HOSTS.values())) | {
     "dadaptation",
     "lycoris",
