@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,27 +15,30 @@ from torch.nn import functional as F
 from .autoencoder import to_pixels
 from .budget import Average, Budget, load_state, save_state, warm_cosine
 from .language import MAX_TOKENS, WIDTH, build_text_encoder, build_tokenizer
-from .workers import average_gradients, follow_first
+from .workers import average_parameters, follow_first
 from .world import Scene, describe, draw_scene, random_scene, vocabulary
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
     from transformers import CLIPTokenizer
 
-BATCH = 10
-LEARNING_RATE = 1.4e-3
+BATCH = 16
+LEARNING_RATE = 1.0e-3
 PICTURES_PER_WORKER = 14_000
 EMPTY_CAPTION_SHARE = 0.1
 SAVE_EVERY_SECONDS = 120
-# no caption is longer, and a causal text encoder gives the first tokens the same embeddings without the padding
-SHORT_CONTEXT = 24
+# the workers walk alone for so many steps, then meet in the middle
+STEPS_ALONE = 8
+# of 1: times lean towards noise, where a picture's colours and kinds are decided (Esser et al. 2024, arXiv:2403.03206)
+TIME_SHIFT = 1.7
+FIGURE_WEIGHT = 3.0
 
 
 def build_denoiser() -> UNet2DConditionModel:
     """An untrained UNet for 16 x 16 x 4 latents; attention only at 8 x 8 and 4 x 4, where it is cheap."""
     from diffusers import UNet2DConditionModel
 
-    unet = UNet2DConditionModel(
+    return UNet2DConditionModel(
         sample_size=16,
         in_channels=4,
         out_channels=4,
@@ -45,9 +49,7 @@ def build_denoiser() -> UNet2DConditionModel:
         cross_attention_dim=WIDTH,
         attention_head_dim=4,
         norm_num_groups=4,
-    )
-    _start_with_quiet_residuals(unet)
-    return unet.to(memory_format=torch.channels_last)
+    ).to(memory_format=torch.channels_last)
 
 
 def build_scheduler() -> DDIMScheduler:
@@ -77,7 +79,7 @@ def train_denoiser(rank: int, seconds: float, folder: Path) -> None:
     unet, text_encoder = build_denoiser(), build_text_encoder(tokenizer)
     trained = [*unet.parameters(), *text_encoder.parameters()]
     optimizer = torch.optim.AdamW(trained, lr=LEARNING_RATE, betas=(0.9, 0.99), weight_decay=0.01)
-    average = Average(trained, decay=0.999)
+    average = Average(trained, decay=0.98)
     alphas = build_scheduler().alphas_cumprod
     state_path = folder / "denoiser.pt"
     step, spent, seen_loss = 0, 0.0, 1.0
@@ -91,21 +93,24 @@ def train_denoiser(rank: int, seconds: float, folder: Path) -> None:
     saved_at = spent
     while (progress := follow_first(budget.progress)) < 1:
         optimizer.param_groups[0]["lr"] = LEARNING_RATE * warm_cosine(progress)
-        rng = random.Random(f"denoiser {rank} {step}")
-        torch.manual_seed(rng.randrange(1 << 40))
-        chosen = rng.sample(range(len(scenes)), BATCH)
-        captions = ["" if rng.random() < EMPTY_CAPTION_SHARE else describe(scenes[i], rng) for i in chosen]
-        tokens = tokenize(tokenizer, captions, SHORT_CONTEXT if progress < 0.7 else MAX_TOKENS)
-        loss = velocity_loss(unet, latents[chosen].float(), text_encoder(tokens)[0], alphas)
-        optimizer.zero_grad()
-        loss.backward()
-        average_gradients(trained)
-        nn.utils.clip_grad_norm_(trained, 1.0)
-        optimizer.step()
+        for _ in range(STEPS_ALONE):
+            rng = random.Random(f"denoiser {rank} {step}")
+            torch.manual_seed(rng.randrange(1 << 40))
+            chosen = rng.sample(range(len(scenes)), BATCH)
+            captions = ["" if rng.random() < EMPTY_CAPTION_SHARE else describe(scenes[i], rng) for i in chosen]
+            context = text_encoder(tokenize(tokenizer, captions))[0]
+            # the last third is plain: a weight that knows where the figure is would leave it a little too large
+            weight = figure_weight([scenes[i] for i in chosen]) if progress < 0.65 else torch.ones(())
+            loss = velocity_loss(unet, latents[chosen].float(), context, alphas, weight)
+            optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(trained, 1.0)
+            optimizer.step()
+            step += 1
+            seen_loss += (loss.item() - seen_loss) * 0.01
+        average_parameters(trained)
         average.update()
-        step += 1
-        seen_loss += (loss.item() - seen_loss) * 0.01
-        if rank == 0 and step % 100 == 0:
+        if rank == 0:
             print(f"denoiser {budget.spent:6.0f} s  step {step}  loss {seen_loss:.4f}", flush=True)
         if rank == 0 and budget.spent - saved_at > SAVE_EVERY_SECONDS:
             saved_at = budget.spent
@@ -114,19 +119,33 @@ def train_denoiser(rank: int, seconds: float, folder: Path) -> None:
         _save(state_path, unet, text_encoder, optimizer, average, step, budget)
 
 
-def velocity_loss(unet: UNet2DConditionModel, latents: Tensor, context: Tensor, alphas: Tensor) -> Tensor:
-    """Plain mean square error of v at uniform times (Salimans & Ho 2022). latents: [B,4,16,16], scaled."""
+def velocity_loss(
+    unet: UNet2DConditionModel, latents: Tensor, context: Tensor, alphas: Tensor, weight: Tensor
+) -> Tensor:
+    """Mean square error of v (Salimans & Ho 2022). latents: [B,4,16,16], scaled; weight broadcasts over them."""
     # one time from each of B equal slices: the same distribution, less noise in the gradient
-    slices = torch.arange(len(latents)) + torch.rand(len(latents))
-    t = (slices * len(alphas) / len(latents)).long().clamp_max(len(alphas) - 1)
+    u = (torch.arange(len(latents)) + torch.rand(len(latents))) / len(latents)
+    t = (TIME_SHIFT * u / (1 + (TIME_SHIFT - 1) * u) * len(alphas)).long().clamp_max(len(alphas) - 1)
     signal = alphas[t].sqrt().view(-1, 1, 1, 1)
     spread = (1 - alphas[t]).sqrt().view(-1, 1, 1, 1)
     noise = torch.randn_like(latents)
     x_t = (signal * latents + spread * noise).contiguous(memory_format=torch.channels_last)
-    return F.mse_loss(unet(x_t, t, context).sample, signal * noise - spread * latents)
+    error = unet(x_t, t, context).sample - (signal * noise - spread * latents)
+    return (weight * error.square()).mean()
 
 
-def tokenize(tokenizer: CLIPTokenizer, captions: list[str], length: int) -> Tensor:
+def figure_weight(scenes: Sequence[Scene]) -> Tensor:
+    """[B,1,16,16], mean 1: latents under a figure count FIGURE_WEIGHT times, or backgrounds would drown its caption."""
+    centres = (torch.arange(16) + 0.5) * 4
+    weight = torch.ones(len(scenes), 1, 16, 16)
+    for plane, scene in zip(weight[:, 0], scenes):
+        for figure in scene.figures:
+            distance = (centres[:, None] - figure.y) ** 2 + (centres[None, :] - figure.x) ** 2
+            plane[distance < (1.1 * figure.radius) ** 2] = FIGURE_WEIGHT
+    return weight / weight.mean()
+
+
+def tokenize(tokenizer: CLIPTokenizer, captions: list[str], length: int = MAX_TOKENS) -> Tensor:
     """Token ids, [B, length], padded with the end token."""
     return tokenizer(captions, padding="max_length", max_length=length, truncation=True, return_tensors="pt").input_ids
 
@@ -144,15 +163,6 @@ def load_averaged(folder: Path) -> tuple[UNet2DConditionModel, nn.Module, CLIPTo
         ):
             parameter.copy_(value)
     return unet, text_encoder, tokenizer
-
-
-@torch.no_grad()
-def _start_with_quiet_residuals(unet: UNet2DConditionModel) -> None:
-    """Let every residual branch start small, so that the untrained network passes its input through."""
-    for name, module in unet.named_modules():
-        if name.endswith(("conv2", "proj_out", "ff.net.2")):
-            module.weight.mul_(0.1)
-    unet.conv_out.weight.mul_(0.1)
 
 
 def _scenes_and_latents(rank: int, folder: Path) -> tuple[list[Scene], Tensor]:

@@ -1,6 +1,6 @@
-"""One training on several one-thread processes whose gradients are averaged.
+"""One training on several one-thread processes whose gradients or parameters are averaged.
 
-On a few CPU cores this beats one process with as many threads: the processes meet once a step, threads at every
+On a few CPU cores this beats one process with as many threads: the processes meet once a step or less, threads at every
 operation, and small networks are made of many small operations."""
 
 from __future__ import annotations
@@ -30,6 +30,19 @@ def average_gradients(parameters: Sequence[Tensor]) -> None:
     flat /= distributed.get_world_size()
     for parameter, part in zip(parameters, flat.split([p.numel() for p in parameters])):
         parameter.grad = part.view_as(parameter)
+
+
+@torch.no_grad()
+def average_parameters(parameters: Sequence[Tensor]) -> None:
+    """Replace every worker's parameters by their mean. Done every few steps in place of averaging gradients at each,
+    workers seldom wait for one another (local SGD, Stich 2019, arXiv:1805.09767)."""
+    if not distributed.is_initialized() or distributed.get_world_size() == 1:
+        return
+    flat = torch.cat([p.detach().reshape(-1) for p in parameters])
+    distributed.all_reduce(flat)
+    flat /= distributed.get_world_size()
+    for parameter, part in zip(parameters, flat.split([p.numel() for p in parameters])):
+        parameter.copy_(part.view_as(parameter))
 
 
 def follow_first(value: float) -> float:
