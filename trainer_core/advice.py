@@ -51,8 +51,8 @@ def _about_the_schedule(config: TrainConfig, total_steps: int, warmup_steps: int
         yield f"the warm-up of {warmup_steps} steps is as long as the run of {total_steps}; shorten it"
     if total_steps < 100 and config.optimizer.optimizer.lower() in ADAPTIVE_OPTIMIZERS:
         yield (
-            f"{total_steps} steps are few for {config.optimizer.optimizer}, which spends the first ones finding its rate; "
-            "give more epochs or repeats"
+            f"{total_steps} steps are few for {config.optimizer.optimizer}, which spends the first ones finding its "
+            "rate; give more epochs or repeats"
         )
     if config.dataset.keep_tokens and not config.dataset.shuffle_caption:
         yield "keep_tokens does nothing while shuffle_caption is off"

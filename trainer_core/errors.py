@@ -31,6 +31,6 @@ class TrainingError(LazyLoraError):
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """A hint to append to a message about an unknown name: `; did you mean "rank"?`, or nothing when nothing is near."""
+    """A hint to append to a message about an unknown name: `; did you mean "rank"?`, or "" when nothing is near."""
     near = get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f'; did you mean "{near[0]}"?' if near else ""

@@ -41,8 +41,8 @@ class Stepped:
 class Measurement:
     """One optimizer step's numbers.
 
-    `lr` is per group the rate in effect: schedule × learning rate, times d where the optimizer adapts (`d` is None where
-    it does not)."""
+    `lr` is per group the rate in effect: schedule × learning rate, times d where the optimizer adapts (`d` is None
+    where it does not)."""
 
     step: int
     epoch: int

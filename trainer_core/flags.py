@@ -1,4 +1,4 @@
-"""Command-line flags that derive from the settings: `--network.rank 8`, or `--rank 8` where the short name is unique."""
+"""Command-line flags that derive from the settings: `--network.rank 8`, or `--rank 8` where that is unique."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ class Job:
     def _work(self) -> None:
         try:
             self._produce()
-        except BaseException as error:  # noqa: BLE001 - it is raised again where the events are read
+        except BaseException as error:
             self._error = error
         finally:
             self._events.put(None)

@@ -18,8 +18,8 @@ from .optim.shadow import Shadow
 class Learner:
     """Adapters, optimizer and their gradients: `backward` as often as batches accumulate, then `step`.
 
-    Nothing in a step waits for the device: a gradient that is not finite is replaced by zeros there, and its norm says so
-    when it is read later."""
+    Nothing in a step waits for the device: a gradient that is not finite is replaced by zeros there, and its norm says
+    so when it is read later."""
 
     def __init__(self, config: TrainConfig, network: Network, dtype: torch.dtype):
         """dtype: of the forward pass. Raises ConfigError for an unknown optimizer or option."""
@@ -42,8 +42,8 @@ class Learner:
         self.shadow.backward(loss)
 
     def step(self, lr_factor: float) -> Tensor:
-        """Move the parameters by what has accumulated and forget it. Gives the gradient's norm, a 0-dim tensor that stays
-        on the device: not finite when the step was made with zeros instead."""
+        """Move the parameters by what has accumulated and forget it. Gives the gradient's norm, a 0-dim tensor that
+        stays on the device: not finite when the step was made with zeros instead."""
         self.shadow.unscale()
         norm = self.buffer.grad_norm()
         if self._max_grad_norm:

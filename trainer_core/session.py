@@ -1,4 +1,4 @@
-"""What a run holds while it trains: model, adapters, optimizer, caches and position, and how it is kept and found again."""
+"""What a run holds while it trains: model, adapters, optimizer, caches, position; how it is kept and found again."""
 
 from __future__ import annotations
 
@@ -156,8 +156,8 @@ class Session:
             self._saved_step, self._saved_at = self.step, time.monotonic()
 
     def save_state_now_and_then(self) -> None:
-        """Keep where the run stands against a kill or a power cut, when a minute of work would be lost: on disk, the state
-        of a big network takes longer than a short epoch."""
+        """Keep where the run stands against a kill or a power cut, when a minute of work would be lost: on disk, the
+        state of a big network takes longer than a short epoch."""
         if time.monotonic() - self._saved_at >= _SECONDS_BETWEEN_STATES:
             self.save_state()
 

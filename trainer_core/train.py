@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 def train(config: TrainConfig, host: Host) -> Iterator[Event]:
     """Train a LoRA on the model that the host has loaded; yields what happens as it happens.
 
-    Close the generator to stop: what was trained is kept, and the same call goes on from there, bit for bit on a CPU. A run
-    that is finished already is returned as it is. Raises LazyLoraError, in one sentence, for what cannot be done; the
-    host is as it was before, whatever happens."""
+    Close the generator to stop: what was trained is kept, and the same call goes on from there, bit for bit on a CPU. A
+    run that is finished already is returned as it is. Raises LazyLoraError, in one sentence, for what cannot be done.
+    The host is as it was before, whatever happens."""
     plan = make_plan(config)
     yield Planned(plan)
     yield from (Warned(warning) for warning in plan.warnings)
@@ -63,7 +63,7 @@ def _epochs(session: Session) -> Iterator[Event]:
 
 
 def _accumulate(session: Session, epoch: int, window: tuple[Batch, ...]) -> Tensor:
-    """The gradient of the window's batches, each weighed alike, the epoch's short last window included; gives the loss."""
+    """The gradient of the window's batches, each weighed alike, a short last window included; gives the loss."""
     total = session.zero
     for number, batch in enumerate(window):
         loss = _loss(session, epoch, batch, mixed_seed(session.plan.config.seed, session.step, number)) / len(window)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from .autoencoder import to_pixels
 from .budget import Average, Budget, load_state, save_state, warm_cosine

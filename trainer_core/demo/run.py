@@ -161,7 +161,7 @@ def _pixels(picture: Image.Image) -> Tensor:
 
 
 def _draw_grid(pictures: Mapping[int, _Pictures], ranking: list[RankedEpoch]) -> Image.Image:
-    """Columns: without a LoRA and each epoch. Rows: prompts the dataset never showed, and ones without the character."""
+    """Columns: without a LoRA and each epoch. Rows: prompts the dataset never showed, then ones without the mascot."""
     verdicts = {ranked.scores.epoch: ranked.verdict for ranked in ranking}
     columns = ["without LoRA", *(f"epoch {number}: {verdicts[number]}" for number in sorted(verdicts))]
     prompts = test_prompts()

@@ -1,4 +1,4 @@
-"""Noise and timesteps, each a function of (seed, step) and never of history: a resumed run equals an uninterrupted one."""
+"""Noise and timesteps, each a function of (seed, step), never of history: a resumed run equals an uninterrupted one."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Variance-preserving diffusion: how noise is added and what the network is asked to predict.
 
-A process is a table of ᾱ_t (Ho et al. 2020, arXiv:2006.11239) and a parameterization, both taken from the loaded model."""
+A process is a table of ᾱ_t (Ho et al. 2020, arXiv:2006.11239) and a parameterization, both of the loaded model."""
 
 from __future__ import annotations
 
@@ -61,8 +61,8 @@ def scaled_linear_alphas(beta_start: float = 0.00085, beta_end: float = 0.012, s
 
 def zero_terminal_snr(process: Process) -> Process:
     """The process with √ᾱ shifted and scaled so that the last step is pure noise and the first stays as it was
-    (Lin et al. 2023, arXiv:2305.08891, algorithm 1). Raises ConfigError for an epsilon-predicting process, for which the
-    last step would teach nothing."""
+    (Lin et al. 2023, arXiv:2305.08891, algorithm 1). Raises ConfigError for an epsilon-predicting process, for which
+    the last step would teach nothing."""
     if process.prediction == "epsilon":
         raise ConfigError(
             "zero_terminal_snr needs a velocity-predicting model; turn it off or set prediction_type to v_prediction"

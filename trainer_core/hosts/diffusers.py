@@ -1,4 +1,4 @@
-"""diffusers as a host: the command line's, and the demo's. A pipeline object, its folder, or a single-file checkpoint."""
+"""diffusers as a host, for command line and demo: a pipeline object, its folder, or a single-file checkpoint."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class DiffusersHost:
 
     @property
     def process(self) -> Process:
-        """The scheduler's noise table and prediction type. Raises HostError for one that is neither epsilon nor velocity."""
+        """The scheduler's noise table and prediction type. Raises HostError if that is neither epsilon nor velocity."""
         from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 
         # every scheduler's config describes the same process; DDIM's table is the plain one, terminal SNR included
