@@ -28,6 +28,11 @@ def test_model_has_stable_diffusions_layout():
         assert (WORLD / "tokenizer" / name).exists()
 
 
+def test_model_says_nothing_of_the_machine_it_was_made_on():
+    for config in WORLD.glob("*/config.json"):
+        assert "_name_or_path" not in json.loads(config.read_text(encoding="utf-8")), config
+
+
 @pytest.mark.slow
 def test_model_draws_the_background_that_the_prompt_asks_for():
     diffusers = pytest.importorskip("diffusers")

@@ -7,6 +7,7 @@ it goes on where it was. `--only pipeline` writes what there is so far."""
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 import time
 from pathlib import Path
@@ -61,9 +62,18 @@ def write_pipeline(state: Path, out: Path) -> None:
         requires_safety_checker=False,
     )
     pipeline.to(dtype=torch.float16).save_pretrained(out)
+    for config in out.glob("*/config.json"):
+        _forget_origin(config)
     # newer transformers write tokenizer.json alone, older ones want these two
     for name in ("vocab.json", "merges.txt"):
         shutil.copyfile(state / "tokenizer" / name, out / "tokenizer" / name)
+
+
+def _forget_origin(config: Path) -> None:
+    """Drop the path that a part was loaded from: it says something of the maker's machine and nothing of the model."""
+    values = json.loads(config.read_text(encoding="utf-8"))
+    values.pop("_name_or_path", None)
+    config.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
