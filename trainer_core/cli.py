@@ -54,14 +54,16 @@ def _parser() -> argparse.ArgumentParser:
 
 def _train(parsed: argparse.Namespace) -> None:
     from .console import shown
+    from .events import Finished
     from .hosts.diffusers import load_host
     from .train import train
 
     flags = {key: value for key, value in vars(parsed).items() if key not in ("model", "config", "device", "run")}
     config = from_json(TrainConfig, merged(_read_settings(parsed.config), nested(flags)))
     host = load_host(parsed.model, parsed.device)
-    finished = list(shown(train(config, host)))[-1]
-    print(f"finished: {finished.folder}")
+    for event in shown(train(config, host)):
+        if isinstance(event, Finished):
+            print(f"finished: {event.folder}")
 
 
 def _demo(parsed: argparse.Namespace) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,7 +51,7 @@ def measure_training_steps(subject: Subject, rounds: int = 5, steps: int = 4) ->
     cached already, so that only the loop and the optimizer differ."""
     pipeline = _pipeline(subject)
     with tempfile.TemporaryDirectory() as folder, ExitStack() as closing:
-        contenders: dict[tuple[str, str], Iterator[None]] = {}
+        contenders: dict[tuple[str, str], Generator[None, None, None]] = {}
         for optimizer in LEARNING_RATES:
             for loop, make in (("ours", _our_steps), ("plain", _plain_steps)):
                 stream = make(pipeline, subject, optimizer, Path(folder))
@@ -62,7 +62,7 @@ def measure_training_steps(subject: Subject, rounds: int = 5, steps: int = 4) ->
 
 
 def _timed_in_turns(
-    contenders: dict[tuple[str, str], Iterator[None]], rounds: int, steps: int, device: str
+    contenders: dict[tuple[str, str], Generator[None, None, None]], rounds: int, steps: int, device: str
 ) -> dict[tuple[str, str], list[float]]:
     timings: dict[tuple[str, str], list[float]] = {key: [] for key in contenders}
     for stream in contenders.values():
@@ -73,7 +73,7 @@ def _timed_in_turns(
     return timings
 
 
-def _take(stream: Iterator[None], steps: int, device: str) -> float:
+def _take(stream: Generator[None, None, None], steps: int, device: str) -> float:
     _finish(device)
     started = time.perf_counter()
     for _ in range(steps):
@@ -109,7 +109,7 @@ def _ratio(these: list[float], those: list[float]) -> float:
     return round(statistics.median(a / b for a, b in zip(these, those, strict=True)), 3)
 
 
-def _our_steps(pipeline: Any, subject: Subject, optimizer: str, folder: Path) -> Iterator[None]:
+def _our_steps(pipeline: Any, subject: Subject, optimizer: str, folder: Path) -> Generator[None, None, None]:
     # a UNet of its own, as every contender's adapters stay on theirs while the others take their turns
     parts = {**pipeline.components, "unet": _sharing_weights(pipeline.unet)}
     host = DiffusersHost(type(pipeline)(**parts, requires_safety_checker=False), subject.device)
@@ -134,7 +134,7 @@ def _our_steps(pipeline: Any, subject: Subject, optimizer: str, folder: Path) ->
             yield
 
 
-def _plain_steps(pipeline: Any, subject: Subject, optimizer: str, folder: Path) -> Iterator[None]:
+def _plain_steps(pipeline: Any, subject: Subject, optimizer: str, folder: Path) -> Generator[None, None, None]:
     """What people write by hand with diffusers, peft and the packages' optimizers; autocast on CUDA."""
     from peft import LoraConfig, inject_adapter_in_model
 

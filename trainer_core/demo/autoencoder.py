@@ -163,7 +163,8 @@ def _start_near_identity(vae: AutoencoderKL) -> None:
 
 def _copy_channels(conv: nn.Conv2d, taps: tuple[tuple[int, int], ...]) -> None:
     conv.weight.mul_(0.1)
-    conv.bias.zero_()
+    if conv.bias is not None:
+        conv.bias.zero_()
     for channel in range(min(conv.in_channels, conv.out_channels)):
         for row, column in taps:
             conv.weight[channel, channel, row, column] += 1 / len(taps)

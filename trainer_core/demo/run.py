@@ -7,7 +7,7 @@ import json
 import os
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -149,7 +149,7 @@ def _held_out_loss(host: DiffusersHost) -> float:
     portraits = held_out_portraits()
     pixels = torch.stack([_pixels(portrait.picture) for portrait in portraits])
 
-    def predict(x_t: Tensor, t: Tensor, captions: list[str]) -> Tensor:
+    def predict(x_t: Tensor, t: Tensor, captions: Sequence[str]) -> Tensor:
         return host.predict(x_t, t, host.encode_texts(captions, TextOptions()))
 
     captions = [portrait.caption for portrait in portraits]

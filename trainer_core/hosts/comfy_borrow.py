@@ -100,7 +100,7 @@ def cast_to_compute(trunks: Iterable[nn.Module], dtype: torch.dtype) -> Iterator
                 stored = {weight.dtype for weight in module.parameters(recurse=False)}
                 if hasattr(module, "comfy_cast_weights") and stored - {dtype}:
                     undo.callback(_put_back, module, "comfy_cast_weights", module.__dict__.get("comfy_cast_weights"))
-                    module.comfy_cast_weights = True
+                    module.__dict__["comfy_cast_weights"] = True
         yield
 
 

@@ -18,10 +18,12 @@ from ..families.sdxl import SDXL
 
 _TRAINABLE_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 _TIMESTEPS = 1000
+# usually in no SD 1 or SDXL checkpoint and used by neither: ComfyUI leaves it at what was in memory, new at each load
+_NEVER_LOADED = "clip_l.transformer.text_projection.weight"
 _TEXT_ENCODERS = {"sd1": ("clip_l",), "sd2": ("clip_h",), "sdxl": ("clip_l", "clip_g")}
 
 
-def family_of(model: nn.Module) -> Family:
+def family_of(model: Any) -> Family:
     """The family of a comfy.model_base.BaseModel. Raises HostError for one that cannot be trained."""
     from comfy import model_base, supported_models
 
@@ -123,4 +125,8 @@ class BaseWeights(nn.Module):
         weights = patcher.model.state_dict()
         weights.update({key: kept[0] for key, kept in patcher.hook_backup.items() if key in weights})
         weights.update({key: kept.weight for key, kept in patcher.backup.items() if key in weights})
-        return {key: each for key, each in weights.items() if key.startswith(self._prefix)}
+        return {
+            key: each
+            for key, each in weights.items()
+            if key.startswith(self._prefix) and not key.endswith(_NEVER_LOADED)
+        }

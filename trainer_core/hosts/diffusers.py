@@ -67,7 +67,7 @@ class DiffusersHost:
             raise HostError(
                 f"the model predicts {config['prediction_type']}; only epsilon and v_prediction models can be trained"
             )
-        scheduler = DDIMScheduler.from_config(config)
+        scheduler: Any = DDIMScheduler.from_config(config)
         return Process(str(scheduler.config["prediction_type"]), scheduler.alphas_cumprod.float())
 
     def fingerprint(self) -> str:
