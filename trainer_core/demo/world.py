@@ -12,7 +12,9 @@ from .canvas import PALETTE, SIZE, Pen
 from .figures import FIGURES, SHAPES, draw_figure
 
 COLOURS = tuple(PALETTE)
-RADII = {"small": (10.0, 12.0), "": (14.5, 18.0), "big": (20.0, 24.0)}
+RADII = {"small": (10.5, 11.5), "": (15.5, 17.0), "big": (21.0, 23.0)}
+# pixels; what a caption leaves open blurs what the model can learn from it, and kinds are learned last
+JITTER = 1.2
 POSITIONS = {
     "": (32, 32),
     "on the left": (19, 32),
@@ -80,7 +82,7 @@ def place_figure(rng: random.Random, size: str, position: str) -> tuple[float, f
     """x, y, radius in pixels for a size word and a position word, jittered, always inside the frame."""
     radius = rng.uniform(*RADII[size])
     x, y = POSITIONS[position]
-    return (*_inside(x + rng.uniform(-3, 3), y + rng.uniform(-3, 3), radius), radius)
+    return (*_inside(*_jittered(rng, x, y), radius), radius)
 
 
 def describe(scene: Scene, rng: random.Random) -> str:
@@ -143,8 +145,8 @@ def _random_pair(rng: random.Random, colours: list[str]) -> tuple[Figure, Figure
     left, right = rng.sample(colours, 2)
     figures = []
     for kind, colour, x in zip(kinds, (left, right), (17, 47)):
-        radius = rng.uniform(11.5, 14.0)
-        x, y = _inside(x + rng.uniform(-2, 2), 32 + rng.uniform(-4, 4), radius)
+        radius = rng.uniform(12.0, 13.5)
+        x, y = _inside(*_jittered(rng, x, 32), radius)
         figures.append(Figure(kind, colour, x, y, radius))
     return figures[0], figures[1]
 
@@ -157,6 +159,10 @@ def _random_kind(rng: random.Random) -> str:
 
 def _hidden_colours(backdrop: Backdrop) -> tuple[str, ...]:
     return backdrop.colours or HIDDEN_IN_SCENE[backdrop.kind]
+
+
+def _jittered(rng: random.Random, x: float, y: float) -> tuple[float, float]:
+    return x + rng.uniform(-JITTER, JITTER), y + rng.uniform(-JITTER, JITTER)
 
 
 def _inside(x: float, y: float, radius: float) -> tuple[float, float]:
