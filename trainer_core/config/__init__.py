@@ -1,0 +1,25 @@
+"""Every setting of a training run, as frozen dataclasses, a section a file: kohya's names where people know them."""
+
+from __future__ import annotations
+
+from .dataset import TAG_OPERATIONS, DatasetConfig, TagEdit
+from .loss import PREDICTION_TYPES, LossConfig
+from .network import NetworkConfig
+from .optimizer import OptimizerConfig, group_learning_rate
+from .run import PRECISIONS, TrainConfig, text_chunks
+from .sample import SampleConfig
+
+__all__ = [
+    "PRECISIONS",
+    "PREDICTION_TYPES",
+    "TAG_OPERATIONS",
+    "DatasetConfig",
+    "LossConfig",
+    "NetworkConfig",
+    "OptimizerConfig",
+    "SampleConfig",
+    "TagEdit",
+    "TrainConfig",
+    "group_learning_rate",
+    "text_chunks",
+]

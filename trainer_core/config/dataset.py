@@ -1,0 +1,44 @@
+"""Which pictures are trained on, and how their captions are read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..settings import setting
+
+TAG_OPERATIONS = ("prepend", "append", "remove", "replace")
+
+
+@dataclass(frozen=True)
+class TagEdit:
+    """One edit of the captions as training sees them; the caption files stay as they are."""
+
+    operation: str = setting(help="What to do with the tags.", choices=TAG_OPERATIONS)
+    tags: str = setting(help="The tags, separated by commas.")
+    replacement: str = setting("", help="For replace: what stands in the place of each of the tags.")
+
+
+@dataclass(frozen=True)
+class DatasetConfig:
+    """Which pictures are trained on, at which sizes and with which captions."""
+
+    folder: str = setting(help="Folder of pictures, or of kohya's N_name folders (N repeats each).")
+    resolution: int = setting(
+        512, help="Training area: pictures are brought to about resolution × resolution.", ge=64, le=4096, unit="px"
+    )
+    batch_size: int = setting(1, help="Pictures per training step; more is smoother and needs more memory.", ge=1)
+    enable_bucket: bool = setting(True, help="Keep each picture's aspect ratio, in buckets of like-shaped pictures.")
+    min_bucket_reso: int = setting(256, help="Shortest side of a bucket.", ge=64, unit="px", advanced=True)
+    max_bucket_reso: int = setting(1024, help="Longest side of a bucket.", ge=64, unit="px", advanced=True)
+    bucket_reso_steps: int = setting(64, help="Bucket sides are multiples of this.", ge=8, unit="px", advanced=True)
+    bucket_no_upscale: bool = setting(False, help="Never enlarge a picture to fill its bucket.", advanced=True)
+    trigger_word: str = setting("", help="Put before every caption; the word that calls the LoRA's subject.")
+    tag_edits: tuple[TagEdit, ...] = setting((), help="Edits of the captions as training sees them.", advanced=True)
+    shuffle_caption: bool = setting(False, help="Shuffle the comma-separated tags anew each epoch.")
+    keep_tokens: int = setting(0, help="Tags at the front that shuffling leaves in place.", ge=0)
+    caption_dropout_rate: float = setting(
+        0.0, help="Share of steps that see an empty caption instead.", ge=0, le=1, advanced=True
+    )
+    bad_pictures: str = setting(
+        "skip", help="What to do with a file that cannot be read as a picture.", choices=("skip", "stop"), advanced=True
+    )
