@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from ..settings import setting
 
 TAG_OPERATIONS = ("prepend", "append", "remove", "replace")
+CAPTION_SOURCES = ("files", "none")
 
 
 @dataclass(frozen=True)
@@ -41,4 +42,38 @@ class DatasetConfig:
     )
     bad_pictures: str = setting(
         "skip", help="What to do with a file that cannot be read as a picture.", choices=("skip", "stop"), advanced=True
+    )
+    caption_dropout_every_n_epochs: int = setting(
+        0, help="Every n-th epoch sees empty captions only; 0 is never.", ge=0, advanced=True
+    )
+    caption_tag_dropout_rate: float = setting(
+        0.0, help="Share of the tags that are left out at each visit; kept tokens stay.", ge=0, le=1, advanced=True
+    )
+    keep_tokens_separator: str = setting(
+        "",
+        help="A mark such as ||| in captions: what stands before it stays in front; wins over keep_tokens.",
+        advanced=True,
+    )
+    secondary_separator: str = setting(
+        "", help="A mark such as ;;; between tags that stay together when tags are shuffled.", advanced=True
+    )
+    captions: str = setting(
+        "files", help="none trains without captions: the trigger word alone, or nothing.", choices=CAPTION_SOURCES
+    )
+    flip_aug: bool = setting(
+        False, help="Mirror half of the visits at random; not for subjects that are not symmetrical."
+    )
+    alpha_mask: bool = setting(
+        False, help="Transparent parts of a picture count less in the loss, or not at all.", advanced=True
+    )
+    masks_dir: str = setting(
+        "",
+        help="Folder of masks named like their pictures: black parts do not count in the loss "
+        "(kohya: conditioning_data_dir with masked_loss).",
+        advanced=True,
+    )
+    reg_data_dir: str = setting(
+        "",
+        help="Folder of regularisation pictures in N_class folders: what the model should not forget.",
+        advanced=True,
     )

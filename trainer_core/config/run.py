@@ -46,6 +46,14 @@ class TrainConfig:
     save_precision: str = setting("fp16", help="Number format of the saved files.", choices=("fp16", "bf16", "fp32"))
     seed: int = setting(31337, help="Same seed, same run.", ge=0, le=2**63 - 1)
     training_comment: str = setting("", help="A note that is kept in the files' metadata.", advanced=True)
+    ema_decay: float = setting(
+        0.0,
+        help="Save and preview a running average of the weights: 0.99 to 0.9999, the longer the run the higher; "
+        "0 is off.",
+        ge=0,
+        le=0.99999,
+        advanced=True,
+    )
 
 
 def text_chunks(max_token_length: int) -> int:
