@@ -7,15 +7,10 @@ import json
 import os
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
-import torch
 from PIL import Image
-from torch import Tensor
 
 from ..config import TrainConfig
 from ..console import shown
@@ -23,29 +18,18 @@ from ..events import Finished
 from ..files.event_log import read_measurements
 from ..files.lora_file import load_lora
 from ..grid import labelled_grid
-from ..hosts.base import SampleRequest, TextOptions
-from ..hosts.diffusers import DiffusersHost, load_host
-from ..networks.network import build_network
+from ..hosts.diffusers import load_host
 from ..plots import curves
 from ..settings import from_json, to_json
 from ..train import train
 from .canvas import SIZE
-from .character import CONTROL_PROMPTS, TRIGGER, held_out_portraits, test_prompts, training_portraits, write_dataset
-from .metrics import EpochScores, RankedEpoch, held_out_loss, rank_epochs, score_epoch
+from .character import CONTROL_PROMPTS, TRIGGER, test_prompts, write_dataset
+from .judging import Pictures, judged
+from .metrics import EpochScores, RankedEpoch, rank_epochs
 
 WORLD = Path(__file__).parent / "world"
-SEEDS = (1, 2)
 SHOWN_PROMPTS = (0, 1, 4, 6, 7, 8)  # of test_prompts(): plain colours, stripes, scenes, a place
 SHOWN_CONTROLS = (0, 1)
-STEPS, CFG = 20, 4.0
-
-
-@dataclass(frozen=True)
-class _Pictures:
-    """What one epoch makes of the prompts: `answers` to every test prompt for each seed, and the control prompts."""
-
-    answers: list[Image.Image]
-    controls: list[Image.Image]
 
 
 def run_demo(output: Path) -> None:
@@ -53,7 +37,7 @@ def run_demo(output: Path) -> None:
 
     About two minutes on two CPU cores. A demo that was interrupted goes on; a finished one is only judged anew."""
     started = time.monotonic()
-    _quiet_libraries()
+    quiet_libraries()
     host = load_host(WORLD, "cpu")
     write_dataset(output / "dataset")
     config = demo_config(output)
@@ -62,7 +46,7 @@ def run_demo(output: Path) -> None:
     trained_in = time.monotonic() - started
 
     epochs = {0: {}} | {number: load_lora(path)[0] for number, path in finished.epochs}
-    pictures, scores = _judged(host, config, epochs)
+    pictures, scores = judged(host, config, epochs)
     ranking = rank_epochs(scores[1:])
     _draw_grid(pictures, ranking).save(output / "xyz.png")
     curves(read_measurements(finished.folder / "events.jsonl")).save(output / "curves.png")
@@ -96,71 +80,7 @@ def demo_config(output: Path) -> TrainConfig:
     )
 
 
-def _judged(
-    host: DiffusersHost, config: TrainConfig, epochs: Mapping[int, Mapping[str, Tensor]]
-) -> tuple[dict[int, _Pictures], list[EpochScores]]:
-    """Every epoch's pictures and scores, the model without a LoRA first, as epoch 0."""
-    from tqdm import tqdm
-
-    prompts = [prompt for _ in SEEDS for prompt in test_prompts()]
-    pictures: dict[int, _Pictures] = {}
-    scores: list[EpochScores] = []
-    with host.borrowed([], "auto", False):
-        for number, tensors in tqdm(epochs.items(), desc="sampling", unit="epoch"):
-            with _applied(host, config, tensors):
-                pictures[number] = _sampled(host)
-                loss = _held_out_loss(host)
-            scores.append(
-                score_epoch(
-                    number,
-                    pictures[number].answers,
-                    prompts,
-                    pictures[number].controls,
-                    pictures[0].controls,
-                    loss,
-                    training_portraits(),
-                )
-            )
-    return pictures, scores
-
-
-@contextmanager
-def _applied(host: DiffusersHost, config: TrainConfig, tensors: Mapping[str, Tensor]) -> Iterator[None]:
-    """The host's model with a LoRA file's adapters on it; none for no tensors."""
-    if not tensors:
-        yield
-        return
-    network = build_network(config.network, host.components(), host.family, config.seed, host.device)
-    network.load_state_dict(tensors)
-    with network.attached(), network.without_randomness():
-        yield
-
-
-def _sampled(host: DiffusersHost) -> _Pictures:
-    def sample(prompts: list[str], seed: int) -> list[Image.Image]:
-        numbered = enumerate(prompts)
-        return host.sample_batch([SampleRequest(p, "", SIZE, SIZE, STEPS, CFG, 1000 * seed + n) for n, p in numbered])
-
-    texts = [prompt.text for prompt in test_prompts()]
-    return _Pictures([p for seed in SEEDS for p in sample(texts, seed)], sample(list(CONTROL_PROMPTS), 7))
-
-
-def _held_out_loss(host: DiffusersHost) -> float:
-    portraits = held_out_portraits()
-    pixels = torch.stack([_pixels(portrait.picture) for portrait in portraits])
-
-    def predict(x_t: Tensor, t: Tensor, captions: Sequence[str]) -> Tensor:
-        return host.predict(x_t, t, host.encode_texts(captions, TextOptions()))
-
-    captions = [portrait.caption for portrait in portraits]
-    return held_out_loss(predict, host.encode_images(pixels), captions, host.process.alphas_cumprod)
-
-
-def _pixels(picture: Image.Image) -> Tensor:
-    return torch.from_numpy(np.asarray(picture.convert("RGB"), dtype=np.float32)).permute(2, 0, 1) / 127.5 - 1
-
-
-def _draw_grid(pictures: Mapping[int, _Pictures], ranking: list[RankedEpoch]) -> Image.Image:
+def _draw_grid(pictures: Mapping[int, Pictures], ranking: list[RankedEpoch]) -> Image.Image:
     """Columns: without a LoRA and each epoch. Rows: prompts the dataset never showed, then ones without the mascot."""
     verdicts = {ranked.scores.epoch: ranked.verdict for ranked in ranking}
     columns = ["without LoRA", *(f"epoch {number}: {verdicts[number]}" for number in sorted(verdicts))]
@@ -222,7 +142,7 @@ def _summary(output: Path, finished: Finished, ranking: list[RankedEpoch]) -> st
     )
 
 
-def _quiet_libraries() -> None:
+def quiet_libraries() -> None:
     """The demo's own lines are enough for a newcomer."""
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     warnings.filterwarnings("ignore", category=FutureWarning)
