@@ -1,6 +1,6 @@
 """ComfyHost against a real ComfyUI: what it computes, what it refuses, and that it gives everything back.
 
-The checks run in ComfyUI's own interpreter, in one process; see comfy_contract.py."""
+The checks run in ComfyUI's own interpreter, in one process; see tests/hosts/contract."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.hosts import comfy_contract
+from tests.hosts import comfy_contract, contract
 from tests.hosts.checkpoints import write_sd1, write_sd2, write_sdxl
 
 pytestmark = [pytest.mark.comfy, pytest.mark.slow]
 
 PACK = Path(__file__).resolve().parents[2]
-_LAYERS = comfy_contract.TEXT_LAYERS
+_LAYERS = contract.TEXT_LAYERS
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def results(
     return {result["name"]: result for result in map(json.loads, lines)}
 
 
-@pytest.mark.parametrize("name", comfy_contract.CHECKS)
+@pytest.mark.parametrize("name", contract.CHECKS)
 def test_contract(results: dict[str, dict], name: str):
     assert name in results, "the process ended before this check"
     result = results[name]

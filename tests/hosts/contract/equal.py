@@ -1,0 +1,102 @@
+"""Texts, pictures and predictions are what the host itself computes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from .loaded import SIDE, all_components, borrow, distance, load, on_a_thread
+from .registry import check
+
+CAPTIONS = ("a cat", "", "a (very) long \\(dog\\), 1girl, [brackets]: 3 + 4, ünïcode", "word " * 75)
+
+
+@check("sd1", "sd2", "sdxl")
+def check_texts_are_encoded_as_the_sampler_sees_them(path: Path) -> None:
+    import torch
+
+    from trainer_core.hosts.base import TextOptions
+
+    loaded = load(path)
+    host = loaded.host
+
+    def theirs(caption: str, layer: int | None) -> tuple[Any, Any]:
+        with torch.inference_mode():
+            clip = loaded.clip.clone()
+            clip.clip_layer(layer)
+            tokens = clip.tokenize(caption, disable_weights=True)
+            encoded = clip.encode_from_tokens_scheduled(tokens)[0]
+            return encoded[0].clone(), encoded[1]["pooled_output"].clone()
+
+    def compare() -> None:
+        layers = {"sd1": {1: None, 2: -2}, "sd2": {1: None}, "sdxl": {1: None, 2: None}}[path.stem]
+        for trained in (["unet"], all_components(host)):
+            with borrow(host, trained):
+                for clip_skip, layer in layers.items():
+                    ours = host.encode_texts(CAPTIONS, TextOptions(1, clip_skip))
+                    assert ours.tokens.requires_grad is False, "no adapter is attached"
+                    for number, caption in enumerate(CAPTIONS):
+                        tokens, pooled = theirs(caption, layer)
+                        assert distance(ours.tokens[number], tokens[0]) < 1e-4, (caption, clip_skip, trained)
+                        if host.family.has_sizes:
+                            assert distance(ours.pooled[number], pooled[0]) < 1e-4, caption
+                long = "a long caption of many words, " * 14  # 98 tokens: two chunks
+                ours = host.encode_texts([long, "short"], TextOptions(2, 1))
+                assert distance(ours.tokens[0], theirs(long, layers[1])[0][0]) < 1e-4
+                assert ours.tokens.shape[1] == 154
+                assert host.encode_texts(["a cat"], TextOptions(3, 1)).tokens.shape[1] == 231
+
+    on_a_thread(compare)
+
+
+@check("sd1", "sdxl")
+def check_images_are_encoded_as_vae_encode_does(path: Path) -> None:
+    import torch
+
+    loaded = load(path)
+    host = loaded.host
+    pixels = torch.rand(2, 3, SIDE, 2 * SIDE, generator=torch.Generator().manual_seed(0)) * 2 - 1
+
+    def ours() -> Any:
+        with borrow(host, ["unet"]):
+            latents = host.encode_images(pixels)
+            assert latents.dtype == torch.float32
+            assert not latents.is_inference()
+            return latents
+
+    with torch.inference_mode():
+        theirs = loaded.model.model.process_latent_in(loaded.vae.encode((pixels.movedim(1, -1) + 1) / 2)).clone()
+    assert distance(on_a_thread(ours), theirs) < 1e-5
+
+
+@check("sd1", "sdxl")
+def check_predictions_are_the_samplers(path: Path) -> None:
+    """The sampler's wrapper gives x0 for a σ-scaled input; inverted, that is the raw prediction."""
+    import torch
+
+    from trainer_core.hosts.base import TextOptions
+
+    loaded = load(path)
+    host = loaded.host
+    dice = torch.Generator().manual_seed(0)
+    x_t, t = torch.randn(2, 4, 8, 12, generator=dice), torch.tensor([120, 810])
+    sizes = torch.tensor([[64, 96, 0, 0, 64, 96], [512, 500, 8, 4, 64, 96]])
+
+    def compare() -> None:
+        model = loaded.model.model
+        with borrow(host), torch.no_grad():
+            cond = host.encode_texts(["a cat", "a dog"], TextOptions())
+            cond = cond.sized(sizes) if host.family.has_sizes else cond
+            ours = host.predict(x_t, t, cond)
+            sigma = model.model_sampling.sigma(t)
+            x = x_t * (sigma.view(-1, 1, 1, 1) ** 2 + 1).sqrt()
+            extra = {}
+            if host.family.has_sizes:
+                names = ("height", "width", "crop_h", "crop_w", "target_height", "target_width")
+                rows = [dict(zip(names, row)) for row in sizes.tolist()]
+                pooled = [{"pooled_output": cond.pooled[number : number + 1]} for number in range(2)]
+                extra["y"] = torch.cat([model.encode_adm(**row, **text) for row, text in zip(rows, pooled)])
+            denoised = model.apply_model(x, sigma, c_crossattn=cond.tokens, **extra)
+            assert distance(ours, (x - denoised) / sigma.view(-1, 1, 1, 1)) < 1e-3
+
+    on_a_thread(compare)

@@ -1,0 +1,57 @@
+"""Pictures that are sampled while the model is borrowed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from .learning import random_network
+from .loaded import SIDE, Loaded, all_components, borrow, load, on_a_thread, picture
+from .registry import check, report
+
+
+@check("sd1", "sdxl")
+def check_previews_equal_the_saved_lora_in_lora_loader(path: Path) -> None:
+    """Live adapters and the exported file in ComfyUI's own loader make the same picture: names, alpha, scale, dtype."""
+    import comfy.sd
+    import torch
+
+    loaded = load(path, torch.float32)  # in fp16 ComfyUI's loader rounds W + ΔW, which a random model magnifies
+    host = loaded.host
+    plain = picture(loaded)
+
+    def adapted() -> tuple[Any, Any]:
+        with borrow(host):
+            network = random_network(host, all_components(host), strength=0.003)
+            with network.attached():
+                return picture(loaded), network.state_dict(torch.float32)
+
+    live, tensors = on_a_thread(adapted)
+    with torch.inference_mode():
+        model, clip = comfy.sd.load_lora_for_models(loaded.model, loaded.clip, tensors, 1.0, 1.0)
+    exported = picture(Loaded(model, clip, loaded.vae))
+    effect, gap = (live - plain).abs().max().item(), (live - exported).abs().max().item()
+    report(f"effect {effect * 255:.1f}/255, gap {gap * 255:.2f}/255")
+    assert effect > 10 / 255, "the adapters have no effect"
+    assert gap <= 1 / 255
+    assert torch.equal(picture(loaded), plain)
+
+
+@check("sd1", "sdxl")
+def check_samples_are_pictures_of_the_asked_size(path: Path) -> None:
+    from trainer_core.hosts.base import SampleRequest
+
+    loaded = load(path)
+    host = loaded.host
+
+    def work() -> None:
+        request = SampleRequest("a cat", "", 2 * SIDE, SIDE, steps=2, cfg=2.0, seed=1)
+        with borrow(host, ["unet"]):
+            first, again = host.sample(request), host.sample(request)
+            other = host.sample(replace(request, seed=2))
+        assert first.size == (2 * SIDE, SIDE)
+        assert first.tobytes() == again.tobytes()
+        assert first.tobytes() != other.tobytes()
+
+    on_a_thread(work)
