@@ -56,7 +56,7 @@ def _row(path: str, each: Setting) -> str:
 
 def _takes(path: str, each: Setting) -> str:
     if names := _REGISTERED[path].names() if path in _REGISTERED else each.choices:
-        return ", ".join(f"`{name}`" for name in names)
+        return ", ".join(f"`{name}`" for name in names if name)
     kinds = {bool: "true or false", int: "whole number", float: "number", str: "text"}
     kind = kinds.get(each.type, "list of groups" if _item_type(each) else "list of texts")
     unit = f" {each.unit}" if each.unit and each.unit not in range_words(each) else ""

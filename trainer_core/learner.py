@@ -26,8 +26,10 @@ class Learner:
         self._max_grad_norm = config.optimizer.max_grad_norm
         self.buffer = FlatBuffer(
             [
-                ParamGroup(component, parameters, group_learning_rate(config.optimizer, component))
-                for component, parameters in network.parameters_by_component().items()
+                ParamGroup(
+                    group.name, group.parameters, group.rate * group_learning_rate(config.optimizer, group.component)
+                )
+                for group in network.groups()
             ]
         )
         options = parse_optimizer_args(config.optimizer.optimizer_args)

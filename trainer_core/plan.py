@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from .advice import advise
-from .config import TrainConfig, group_learning_rate
+from .config import TrainConfig, group_learning_rate, trains_text_encoder
 from .data.batches import Batch, accumulation_windows, count_batches, count_steps, epoch_batches
 from .data.buckets import Placement, assign_buckets, bucket_info
 from .data.examples import Dataset, scan
@@ -96,11 +96,12 @@ def trained_components(config: TrainConfig, available: list[str]) -> list[str]:
     """Which of the host's components get adapters: those switched on and given a learning rate above 0.
 
     Raises ConfigError when nothing is left to train."""
-    wanted = {"unet": config.network.train_unet}
+    network = config.network
+    wanted = {"unet": network.train_unet}
     chosen = [
         component
         for component in available
-        if wanted.get(component, config.network.train_text_encoder)
+        if wanted.get(component, trains_text_encoder(network))
         and group_learning_rate(config.optimizer, component) > 0
     ]
     if not chosen:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .dataset import TAG_OPERATIONS, DatasetConfig, TagEdit
 from .loss import PREDICTION_TYPES, LossConfig
-from .network import NetworkConfig
+from .network import NetworkConfig, trains_text_encoder
 from .optimizer import OptimizerConfig, group_learning_rate
 from .run import PRECISIONS, TrainConfig, text_chunks
 from .sample import SampleConfig
@@ -22,4 +22,5 @@ __all__ = [
     "TrainConfig",
     "group_learning_rate",
     "text_chunks",
+    "trains_text_encoder",
 ]

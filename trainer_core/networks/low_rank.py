@@ -1,4 +1,6 @@
-"""ΔW = scale · up · down, two thin matrices, which LoRA and LoCon share (Hu et al. 2021, arXiv:2106.09685)."""
+"""ΔW = scale · up · down, two thin matrices, which LoRA and LoCon share (Hu et al. 2021, arXiv:2106.09685).
+
+With use_tucker, a convolution's kernel stands between them: up · mid · down, where only `mid` is larger than 1×1."""
 
 from __future__ import annotations
 
@@ -9,67 +11,79 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .base import Layer, dropped
-from .targets import Adaptable
+from ..config import NetworkConfig
+from .base import BaseAlgorithm, Layer, convolved, dropped, has_kernel, scaled, with_dropped_ranks
 
-DOWN, UP = "lora_down.weight", "lora_up.weight"
-
-
-def init_low_rank(layer: Layer, generator: torch.Generator) -> dict[str, Tensor]:
-    """down ~ Kaiming-uniform(√5) as kohya draws it, up = 0.
-
-    Linear: down [rank, in], up [out, rank]. Conv2d: down [rank, in, kh, kw], up [out, rank, 1, 1]."""
-    weight = layer.module.weight
-    one = (1,) * (weight.ndim - 2)
-    bound = 1 / math.sqrt(weight[0].numel())  # kaiming_uniform(a=√5) is U(±1/√fan_in)
-    down = torch.empty(layer.rank, *weight.shape[1:]).uniform_(-bound, bound, generator=generator)
-    return {DOWN: down, UP: torch.zeros(weight.shape[0], layer.rank, *one)}
+DOWN, UP, MID = "lora_down.weight", "lora_up.weight", "lora_mid.weight"
 
 
-def low_rank_constants(layer: Layer) -> dict[str, Tensor]:
-    """alpha as kohya saves it; loaders scale by alpha / rank."""
-    return {"alpha": torch.tensor(float(layer.alpha))}
+class LowRank(BaseAlgorithm):
+    """ΔW = scale · up · down; on k×k convolutions `down` (under use_tucker `mid`) is k×k and `up` is 1×1."""
+
+    suffixes: tuple[str, ...] = (DOWN, UP, MID)
+
+    def __init__(self, config: NetworkConfig):
+        """Takes rank, alpha, the dropouts and use_tucker."""
+        super().__init__(config)
+        self._use_tucker = config.use_tucker
+
+    def init(self, layer: Layer, generator: torch.Generator) -> dict[str, Tensor]:
+        """down (and mid) ~ Kaiming-uniform(√5) as kohya draws it, up = 0.
+
+        Linear: down [rank, in], up [out, rank]. Conv2d: down [rank, in, kh, kw], up [out, rank, 1, 1]; under use_tucker
+        down [rank, in, 1, 1], mid [rank, rank, kh, kw]."""
+        out, *inner = layer.module.weight.shape
+        one = (1,) * (len(inner) - 1)
+        up = torch.zeros(out, layer.rank, *one)
+        if not (self._use_tucker and has_kernel(layer.module)):
+            return {DOWN: kaiming_uniform(layer.rank, *inner, generator=generator), UP: up}
+        down = kaiming_uniform(layer.rank, inner[0], *one, generator=generator)
+        return {DOWN: down, UP: up, MID: kaiming_uniform(layer.rank, layer.rank, *inner[1:], generator=generator)}
+
+    def delta(self, layer: Layer, weights: Mapping[str, Tensor]) -> Tensor:
+        """scale · up · down, shaped like the layer's weight."""
+        down, up = flat_factors(weights)
+        return (layer.scale * (up @ down)).view(layer.module.weight.shape)
+
+    def sum_of_squares(self, layer: Layer, weights: Mapping[str, Tensor]) -> Tensor:
+        """scale² · ⟨upᵀ up, down downᵀ⟩, rank × rank instead of out × in."""
+        down, up = flat_factors(weights)
+        return layer.scale**2 * ((up.t() @ up) * (down @ down.t())).sum()
+
+    def forward(self, layer: Layer, weights: Mapping[str, Tensor], x: Tensor, y: Tensor, seed: int | None) -> Tensor:
+        """y + scale · up(down(x)), rank-wide in the middle: about 1.04 times the layer's own cost at rank 16.
+
+        Computes in the weights' dtype; casts only where x or y have another."""
+        down, up = weights[DOWN], weights[UP]
+        is_linear = isinstance(layer.module, nn.Linear)
+        inner = _inner(layer, weights, x.to(down.dtype))
+        inner = dropped(inner, self.dropout, seed)
+        inner = with_dropped_ranks(inner, self.rank_dropout, seed, channels_last=is_linear)
+        outer = y.to(inner.dtype)  # not up's: under autocast the products come in autocast's dtype
+        if is_linear:
+            flat = torch.addmm(outer.reshape(-1, up.shape[0]), inner.reshape(-1, layer.rank), up.t(), alpha=layer.scale)
+            return flat.view(y.shape).to(y.dtype)
+        return (outer + F.conv2d(inner, scaled(up, layer.scale))).to(y.dtype)
 
 
-def low_rank_delta(layer: Layer, weights: Mapping[str, Tensor]) -> Tensor:
-    """scale · up · down, shaped like the layer's weight."""
-    down, up = weights[DOWN], weights[UP]
-    return (layer.scale * (up.flatten(1) @ down.flatten(1))).view(layer.module.weight.shape)
+def flat_factors(weights: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """(down [rank, in · kh · kw], up [out, rank]), with mid multiplied into down."""
+    down, up = weights[DOWN], weights[UP].flatten(1)
+    if MID not in weights:
+        return down.flatten(1), up
+    return torch.einsum("mnkl,ni->mikl", weights[MID], down.flatten(1)).flatten(1), up
 
 
-def low_rank_forward(
-    layer: Layer, weights: Mapping[str, Tensor], x: Tensor, y: Tensor, dropout: float, seed: int | None
-) -> Tensor:
-    """y + scale · up(down(x)), rank-wide in the middle: about 1.04 times the layer's own cost at rank 16.
-
-    Computes in the weights' dtype; casts only where x or y have another."""
-    down, up = weights[DOWN], weights[UP]
-    inner = x.to(down.dtype)
-    inner = F.linear(inner, down) if isinstance(layer.module, nn.Linear) else convolved(layer.module, inner, down)
-    inner = dropped(inner, dropout, seed)
-    outer = y.to(inner.dtype)  # not up's: under autocast the products come in autocast's dtype
-    if isinstance(layer.module, nn.Linear):
-        flat = torch.addmm(outer.reshape(-1, up.shape[0]), inner.reshape(-1, layer.rank), up.t(), alpha=layer.scale)
-        return flat.view(y.shape).to(y.dtype)
-    return (outer + F.conv2d(inner, scaled(up, layer.scale))).to(y.dtype)
+def kaiming_uniform(*shape: int, generator: torch.Generator) -> Tensor:
+    """As torch initialises a Linear or Conv2d of this weight: uniform in ±1/√fan_in. fp32 on the CPU."""
+    bound = 1 / math.sqrt(math.prod(shape[1:]))  # kaiming_uniform(a=√5) is U(±1/√fan_in)
+    return torch.empty(shape).uniform_(-bound, bound, generator=generator)
 
 
-def convolved(module: nn.Conv2d, x: Tensor, weight: Tensor) -> Tensor:
-    """x convolved with another weight in the module's own way: stride, dilation, padding and padding mode; no bias."""
-    # the plain class's, as hosts subclass Conv2d to cast their own weight
-    return nn.Conv2d._conv_forward(module, x, weight, None)
-
-
-def scaled(weight: Tensor, scale: float) -> Tensor:
-    """scale · weight, without a kernel where scale is 1: cheaper than scaling activations."""
-    return weight if scale == 1 else weight * scale
-
-
-def resolved_alpha(alpha: float, rank: int) -> float:
-    """alpha, or the rank where alpha is 0, as in kohya."""
-    return alpha or float(rank)
-
-
-def has_kernel(module: Adaptable) -> bool:
-    """Whether the layer is a convolution that looks at more than one pixel."""
-    return isinstance(module, nn.Conv2d) and module.kernel_size != (1, 1)
+def _inner(layer: Layer, weights: Mapping[str, Tensor], x: Tensor) -> Tensor:
+    down = weights[DOWN]
+    if not isinstance(layer.module, nn.Conv2d):
+        return F.linear(x, down)
+    if MID in weights:
+        return convolved(layer.module, F.conv2d(x, down), weights[MID])
+    return convolved(layer.module, x, down)

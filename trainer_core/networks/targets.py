@@ -1,9 +1,8 @@
-"""Which layers get an adapter, by canonical name: the set that kohya's sd-scripts adapts by class name."""
+"""Which layers get an adapter, by canonical name: kohya's set, LyCORIS's, or a person's own."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias, Union
 
@@ -12,10 +11,8 @@ from torch import nn
 
 from ..errors import HostError
 
-Adaptable: TypeAlias = Union[nn.Linear, nn.Conv2d]
+Adaptable: TypeAlias = Union[nn.Linear, nn.Conv2d, nn.LayerNorm, nn.GroupNorm]
 
-_ATTENTION = re.compile(r"\.attentions\.\d+\.|^text_model\.encoder\.layers\.\d+\.(self_attn|mlp)\.")
-_CONVOLUTIONAL = re.compile(r"\.(resnets|downsamplers|upsamplers)\.\d+\.")
 _TRAINABLE_ON = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
 
@@ -26,21 +23,29 @@ class Target:
     name: str
     module: Adaptable
 
+    @property
+    def is_norm(self) -> bool:
+        """Whether it is a normalisation layer."""
+        return isinstance(self.module, (nn.LayerNorm, nn.GroupNorm))
 
-def find_targets(component: nn.Module, names: Mapping[str, str], convolutions: bool) -> list[Target]:
-    """The component's layers that get an adapter, in the model's own order.
 
-    names: host path → canonical name. Attention and feed-forward layers always (Linear and 1×1 Conv2d); with
-    `convolutions` also every Linear and Conv2d of the UNet's resnets, down- and upsamplers. Raises HostError for one of
-    these that no adapter can be put on: quantised, grouped, or of an unknown class."""
+def find_targets(component: nn.Module, names: Mapping[str, str], is_meant: Callable[[str], bool]) -> list[Target]:
+    """The component's layers of the names that are meant, in the model's own order: Linear and Conv2d, and every
+    LayerNorm and GroupNorm that has a weight.
+
+    names: host path → canonical name. Raises HostError for a layer that is meant and that no adapter can be put on:
+    quantised, grouped, or of an unknown class."""
     found = []
     for path, module in component.named_modules():
         name = names.get(path, "")
-        if not is_target_name(name, convolutions):
+        if not name or not is_meant(name):
             continue
         if isinstance(module, (nn.Linear, nn.Conv2d)):
             _require_trainable(name, module)
             found.append(Target(name, module))
+        elif isinstance(module, (nn.LayerNorm, nn.GroupNorm)):
+            if module.weight is not None:
+                found.append(Target(name, module))
         elif _holds_a_matrix(module):
             raise HostError(
                 f"{name} is a {type(module).__name__}, which cannot be adapted; "
@@ -49,12 +54,7 @@ def find_targets(component: nn.Module, names: Mapping[str, str], convolutions: b
     return found
 
 
-def is_target_name(name: str, convolutions: bool) -> bool:
-    """Whether layers of this canonical name are adapted; `convolutions` adds the UNet's convolutional blocks."""
-    return bool(_ATTENTION.search(name) or (convolutions and _CONVOLUTIONAL.search(name)))
-
-
-def _require_trainable(name: str, module: Adaptable) -> None:
+def _require_trainable(name: str, module: nn.Linear | nn.Conv2d) -> None:
     if isinstance(module, nn.Conv2d) and module.groups != 1:
         raise HostError(f"{name} is a grouped convolution ({module.groups} groups), which no adapter is defined for")
     weight = module.weight
@@ -65,7 +65,7 @@ def _require_trainable(name: str, module: Adaptable) -> None:
         )
 
 
-def _shape_of_a_plain_weight(module: Adaptable) -> tuple[int, ...]:
+def _shape_of_a_plain_weight(module: nn.Linear | nn.Conv2d) -> tuple[int, ...]:
     if isinstance(module, nn.Linear):
         return (module.out_features, module.in_features)
     return (module.out_channels, module.in_channels, *module.kernel_size)
