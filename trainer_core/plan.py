@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,6 +11,7 @@ from .config import TrainConfig, group_learning_rate, trains_text_encoder
 from .data.batches import Batch, accumulation_windows, count_batches, count_steps, epoch_batches
 from .data.buckets import Placement, assign_buckets, bucket_info
 from .data.examples import Dataset, scan
+from .diffusion.objective import check_loss
 from .errors import ConfigError
 from .optim.schedules import learning_rate_factors, warmup_steps
 from .settings import to_json
@@ -20,7 +22,8 @@ class Plan:
     """A run as it will happen.
 
     placements: each picture's bucket, in the dataset's order. lr_factors: one per optimizer step, multiplied into every
-    learning rate. warnings: settings and pictures that deserve a look."""
+    learning rate. warnings: settings and pictures that deserve a look. kept_epoch: is saved whatever
+    save_every_n_epochs says; 0 is none."""
 
     config: TrainConfig
     dataset: Dataset
@@ -29,11 +32,21 @@ class Plan:
     steps_per_epoch: int
     lr_factors: tuple[float, ...]
     warnings: tuple[str, ...]
+    kept_epoch: int = 0
 
     @property
     def total_steps(self) -> int:
         """Optimizer steps of the whole run."""
         return len(self.lr_factors)
+
+    @property
+    def epochs(self) -> int:
+        """The number of the last epoch, which may be a part of one where a spike has cut the run."""
+        return math.ceil(self.total_steps / self.steps_per_epoch)
+
+    def last_step(self, epoch: int) -> int:
+        """The optimizer step that ends an epoch, both counted from 1; 0 for epoch 0."""
+        return min(epoch * self.steps_per_epoch, self.total_steps)
 
     @property
     def repeats(self) -> list[int]:
@@ -49,37 +62,29 @@ class Plan:
         """The batches of each optimizer step of an epoch (from 1)."""
         dataset = self.config.dataset
         batches = epoch_batches(self.placements, self.repeats, dataset.batch_size, self.config.seed, epoch)
-        return accumulation_windows(batches, self.config.gradient_accumulation_steps)
+        windows = accumulation_windows(batches, self.config.gradient_accumulation_steps)
+        return windows[: self.last_step(epoch) - self.last_step(epoch - 1)]
 
     def saves(self, epoch: int) -> bool:
         """Whether the epoch's LoRA is kept as a file."""
-        return epoch % self.config.save_every_n_epochs == 0 or epoch == self.config.max_train_epochs
+        return epoch % self.config.save_every_n_epochs == 0 or epoch in (self.kept_epoch, self.epochs)
 
     def samples(self, epoch: int) -> bool:
         """Whether the epoch gets preview pictures."""
         every = self.config.sample.every_n_epochs
-        return bool(self.config.sample.prompts) and (epoch % every == 0 or epoch == self.config.max_train_epochs)
+        return bool(self.config.sample.prompts) and (epoch % every == 0 or epoch == self.epochs)
 
 
 def make_plan(config: TrainConfig) -> Plan:
     """Read the dataset's folder and work the run out. Raises DataError or ConfigError for what cannot be trained."""
-    _check(config)
+    check_loss(config.loss)
     dataset = scan(config.dataset)
     placements = tuple(assign_buckets([example.size for example in dataset.examples], config.dataset))
     repeats = [example.repeats for example in dataset.examples]
     batch_size = config.dataset.batch_size
     steps_per_epoch = count_steps(placements, repeats, batch_size, config.gradient_accumulation_steps)
     total_steps = steps_per_epoch * config.max_train_epochs
-    optimizer = config.optimizer
-    warmup = warmup_steps(optimizer.lr_warmup_steps, total_steps)
-    factors = learning_rate_factors(
-        optimizer.lr_scheduler,
-        total_steps,
-        warmup,
-        num_cycles=optimizer.lr_scheduler_num_cycles,
-        power=optimizer.lr_scheduler_power,
-        base_lr=_highest_learning_rate(config),
-    )
+    warmup = warmup_steps(config.optimizer.lr_warmup_steps, total_steps)
     warnings = (*dataset.warnings, *advise(config, total_steps, warmup))
     return Plan(
         config,
@@ -87,9 +92,23 @@ def make_plan(config: TrainConfig) -> Plan:
         placements,
         count_batches(placements, repeats, batch_size),
         steps_per_epoch,
-        tuple(factors),
+        _lr_factors(config, total_steps, warmup),
         warnings,
     )
+
+
+def cut_plan(plan: Plan, spiked_step: int) -> Plan:
+    """The plan of a run that keeps away from a spike of d·lr at this step, from the epoch before it on (guide 4).
+
+    on_spike cut: the run ends with that step, its schedule re-planned over so many. stop: it ends with the epoch before;
+    in the first epoch, which has none before it, with that step."""
+    before = (spiked_step - 1) // plan.steps_per_epoch
+    if plan.config.on_spike == "cut":
+        warmup = warmup_steps(plan.config.optimizer.lr_warmup_steps, plan.total_steps)
+        factors = _lr_factors(plan.config, spiked_step, min(warmup, spiked_step))
+    else:
+        factors = plan.lr_factors[: plan.last_step(before) or spiked_step]
+    return replace(plan, lr_factors=factors, kept_epoch=before)
 
 
 def trained_components(config: TrainConfig, available: list[str]) -> list[str]:
@@ -116,20 +135,34 @@ def determining_values(config: TrainConfig) -> dict[str, Any]:
 
     The pictures count through their content, not through the folder they lie in."""
     neutral = replace(
-        config, output_name="", output_dir="", training_comment="", dataset=replace(config.dataset, folder="")
+        config,
+        output_name="",
+        output_dir="",
+        training_comment="",
+        log_with="none",
+        logging_dir="",
+        spike_ratio=0.0 if config.on_spike == "warn" else config.spike_ratio,
+        dataset=replace(config.dataset, folder=""),
     )
     values = to_json(neutral)
     del values["sample"]
     return values
 
+def _lr_factors(config: TrainConfig, total_steps: int, warmup: int) -> tuple[float, ...]:
+    optimizer = config.optimizer
+    return tuple(
+        learning_rate_factors(
+            optimizer.lr_scheduler,
+            total_steps,
+            warmup,
+            num_cycles=optimizer.lr_scheduler_num_cycles,
+            power=optimizer.lr_scheduler_power,
+            base_lr=_highest_learning_rate(config),
+        )
+    )
+
+
 
 def _highest_learning_rate(config: TrainConfig) -> float:
     rates = [group_learning_rate(config.optimizer, component) for component in ("unet", "te1")]
     return max(rates) or 1.0
-
-
-def _check(config: TrainConfig) -> None:
-    if config.loss.min_timestep >= config.loss.max_timestep:
-        raise ConfigError(
-            f"min_timestep {config.loss.min_timestep} is not below max_timestep {config.loss.max_timestep}; swap them"
-        )

@@ -17,6 +17,7 @@ from .data.batches import Batch
 from .data.cache import LatentCache, TextCache
 from .data.captions import training_caption
 from .diffusion.cond import Cond
+from .diffusion.objective import Objective
 from .diffusion.process import Process, zero_terminal_snr
 from .errors import TrainingError
 from .events import Event, Saved
@@ -82,6 +83,7 @@ class Session:
         config = plan.config
         self.plan, self.host, self.folder, self.network, self.learner = plan, host, folder, network, learner
         self.process = _process(config, host).to(host.device)
+        self.objective = Objective(config.loss, self.process)
         self.log, self.meter = EventLog(folder.events_file), Meter()
         self.zero = torch.zeros((), device=host.device)
         self.step = 0

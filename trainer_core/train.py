@@ -9,8 +9,7 @@ from torch import Tensor
 
 from .config import TrainConfig
 from .data.batches import Batch
-from .diffusion.loss import min_snr_weights, weighted_mse
-from .diffusion.noise import draw_noise, draw_timesteps, mixed_seed, seeded
+from .diffusion.noise import mixed_seed, seeded
 from .events import Event, Finished, Planned, Stepped, Warned
 from .plan import make_plan
 from .sampling import previews
@@ -74,15 +73,10 @@ def _accumulate(session: Session, epoch: int, window: tuple[Batch, ...]) -> Tens
 
 def _loss(session: Session, epoch: int, batch: Batch, seed: int) -> Tensor:
     """How far the network is from predicting what was added to this batch."""
-    settings, process, host = session.plan.config.loss, session.process, session.host
+    host, objective = session.host, session.objective
     latents, sizes = session.latents.get(batch)
-    dice = seeded(seed, latents.device)
-    t = draw_timesteps(len(batch), settings.min_timestep, settings.max_timestep, dice)
-    noise = draw_noise(latents.shape, dice)
+    question = objective.question(latents, seeded(seed, latents.device))
     session.network.begin(seed)
     cond = session.conditioning(epoch, batch)
-    prediction = host.predict(
-        process.noised(latents, noise, t), t, cond.sized(sizes) if host.family.has_sizes else cond
-    )
-    weights = min_snr_weights(process, t, settings.min_snr_gamma) if settings.min_snr_gamma else None
-    return weighted_mse(prediction, process.target(latents, noise, t), weights)
+    prediction = host.predict(question.x_t, question.t, cond.sized(sizes) if host.family.has_sizes else cond)
+    return objective.judge(prediction, question)
