@@ -120,7 +120,7 @@ class TrainLoRA(io.ComfyNode):
             sample=settings_from(SampleConfig, values, prefix=_PREVIEW),
         )
         host = ComfyHost(model, clip, vae, allow_patched=allow_patched_model)
-        job = Job(lambda: train(config, host))
+        job = Job(lambda: train(config, host, lambda: job.is_cancelled))
         display = NodeDisplay(cls.hidden.unique_id)
         run = follow(job.start(), display.show, comfy.model_management.throw_exception_if_processing_interrupted)
         measurements = read_measurements(RunFolder(run.folder, key="").events_file)

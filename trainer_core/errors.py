@@ -30,6 +30,10 @@ class TrainingError(LazyLoraError):
     """Training itself broke down (a loss that is not a number, memory that ran out)."""
 
 
+class SamplingStopped(LazyLoraError):
+    """A preview was given up between two of its sampler's steps, as the run is to stop."""
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """A hint to append to a message about an unknown name: `; did you mean "rank"?`, or "" when nothing is near."""
     near = get_close_matches(word, list(known), n=1, cutoff=0.6)

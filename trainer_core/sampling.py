@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from .config import TrainConfig, text_chunks
-from .errors import LazyLoraError
+from .errors import LazyLoraError, SamplingStopped
 from .events import Sampled, Warned
 from .files.run_folder import RunFolder
-from .hosts.base import SampleRequest, TextOptions
+from .hosts.base import SampleRequest, TextOptions, never
 from .networks.network import Network
 
 if TYPE_CHECKING:
@@ -17,16 +17,26 @@ if TYPE_CHECKING:
 
 
 def previews(
-    config: TrainConfig, host: Host, network: Network, folder: RunFolder, epoch: int
+    config: TrainConfig,
+    host: Host,
+    network: Network,
+    folder: RunFolder,
+    epoch: int,
+    is_cancelled: Callable[[], bool] = never,
 ) -> Iterator[Sampled | Warned]:
-    """One picture per prompt, saved in the run's folder. A preview that fails is a warning: training goes on."""
+    """One picture per prompt, saved in the run's folder. A preview that fails is a warning: training goes on.
+
+    is_cancelled: asked after each step of the sampler, which gives up when it says yes; no further one is begun."""
     for number, prompt in enumerate(config.sample.prompts):
         path = folder.sample_file(epoch, number)
         try:
             with network.without_randomness():
-                image = host.sample(_request(config, prompt))
+                image = host.sample(_request(config, prompt), is_cancelled)
             path.parent.mkdir(exist_ok=True)
             image.save(path)
+        except SamplingStopped:
+            yield Warned(f"the previews of epoch {epoch} were cut short")  # and whoever cancelled sees to the rest
+            return
         except (LazyLoraError, RuntimeError, OSError) as error:
             yield Warned(f'the preview of "{prompt}" failed ({error}); training goes on without it')
         else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from torch import Tensor
@@ -11,6 +11,7 @@ from .config import TrainConfig
 from .data.batches import Batch
 from .diffusion.noise import mixed_seed, seeded
 from .events import Event, Finished, Planned, Stepped, Warned
+from .hosts.base import never
 from .plan import make_plan
 from .sampling import previews
 from .session import Session, open_session, run_folder_for
@@ -19,12 +20,13 @@ if TYPE_CHECKING:
     from .hosts.base import Host
 
 
-def train(config: TrainConfig, host: Host) -> Iterator[Event]:
+def train(config: TrainConfig, host: Host, is_cancelled: Callable[[], bool] = never) -> Iterator[Event]:
     """Train a LoRA on the model that the host has loaded; yields what happens as it happens.
 
     Close the generator to stop: what was trained is kept, and the same call goes on from there, bit for bit on a CPU. A
-    run that is finished already is returned as it is. Raises LazyLoraError, in one sentence, for what cannot be done.
-    The host is as it was before, whatever happens."""
+    run that is finished already is returned as it is. is_cancelled: asked in each step of a preview's sampler, which
+    closing cannot reach; when it says yes, the next event comes at once. Raises LazyLoraError, in one sentence, for
+    what cannot be done. The host is as it was before, whatever happens."""
     plan = make_plan(config)
     yield Planned(plan)
     yield from (Warned(warning) for warning in plan.warnings)
@@ -34,7 +36,7 @@ def train(config: TrainConfig, host: Host) -> Iterator[Event]:
         if not folder.is_finished():
             with open_session(plan, host, folder) as session:
                 first_step = session.step
-                for event in _epochs(session):
+                for event in _epochs(session, is_cancelled):
                     session.log.record(event)
                     yield event
                 trained_steps = session.step - first_step
@@ -42,7 +44,7 @@ def train(config: TrainConfig, host: Host) -> Iterator[Event]:
         yield Finished(folder.folder, folder.epochs(), trained_steps)
 
 
-def _epochs(session: Session) -> Iterator[Event]:
+def _epochs(session: Session, is_cancelled: Callable[[], bool]) -> Iterator[Event]:
     plan = session.plan
     yield from session.fill_latents()
     for epoch in session.epochs_left():
@@ -57,7 +59,7 @@ def _epochs(session: Session) -> Iterator[Event]:
         if plan.saves(epoch):
             yield session.save_epoch(epoch)
         if plan.samples(epoch):
-            yield from previews(plan.config, session.host, session.network, session.folder, epoch)
+            yield from previews(plan.config, session.host, session.network, session.folder, epoch, is_cancelled)
         session.save_state_now_and_then()
 
 

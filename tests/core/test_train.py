@@ -303,3 +303,22 @@ def test_a_job_cancels_within_a_step_and_goes_on_later(tiny_host, make_config):
     assert steps <= 2 and not job.is_alive
     events = list(Job(lambda: train(make_config(max_train_epochs=6), tiny_host)).start())
     assert events[-1].trained_steps == 6 * STEPS_PER_EPOCH - steps
+
+
+def test_a_job_cancelled_in_a_preview_stops_within_a_sampler_step_and_goes_on_later(tiny_host, make_config):
+    config = make_config(max_train_epochs=2, sample={"prompts": ["a thing", "another"], "steps": 20})
+    sampler_steps = []
+
+    def pressed_in_the_third() -> bool:
+        sampler_steps.append(1)
+        if len(sampler_steps) == 3:
+            job.cancel()
+        return job.is_cancelled
+
+    job = Job(lambda: train(config, tiny_host, pressed_in_the_third)).start()
+    events = list(job)
+    assert len(sampler_steps) == 3
+    assert not of_kind(events, Sampled) and "cut short" in events[-1].message
+    assert len(of_kind(events, Stepped)) == STEPS_PER_EPOCH
+    rest = list(train(make_config(max_train_epochs=2), tiny_host))
+    assert rest[-1].trained_steps == STEPS_PER_EPOCH

@@ -203,6 +203,23 @@ def test_cancel_keeps_the_state_and_queueing_again_goes_on(comfy: ComfyClient, l
         assert all(bool((resumed[key] == whole[key]).all()) for key in whole), f"epoch {epoch} differs"
 
 
+def test_cancel_in_a_preview_stops_it_and_keeps_the_epoch(comfy: ComfyClient, loras: Path):
+    before = base_pixels(comfy)
+    long = {"sample_prompts": "a cat\n" * 20, "sample_steps": 150, "max_train_epochs": 1}
+    graph = Graph().training("cut", **long).nodes
+    prompt = comfy.queue(graph)
+    _wait_for(lambda: (loras / "cut" / "cut-000001.safetensors").exists(), 300)
+    time.sleep(2)  # into the first preview of many minutes
+    comfy.interrupt()
+    stopped = comfy.wait(prompt, timeout=60)
+    assert stopped.was_interrupted and not stopped.error
+    assert RunFolder(loras / "cut", key="").resume_file.exists()
+    assert (base_pixels(comfy) == before).all()
+    graph["train"]["inputs"]["sample_prompts"] = ""
+    comfy.run(graph, timeout=900)
+    assert trained_steps(loras / "cut") == [1, 2, 3], "the finished epoch was not trained again"
+
+
 def test_a_finished_run_is_returned_without_training(comfy: ComfyClient, loras: Path):
     graph = Graph().training("again").nodes
     comfy.run(graph, timeout=900)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -40,6 +40,11 @@ class SampleRequest:
     cfg: float
     seed: int
     text: TextOptions = TextOptions()
+
+
+def never() -> bool:
+    """The answer of a run that nobody can cancel."""
+    return False
 
 
 class Host(Protocol):
@@ -107,6 +112,8 @@ class Host(Protocol):
         """The network's raw output for x_t [B, C, h, w] at timesteps t [B]; shaped like x_t, differentiable."""
         ...
 
-    def sample(self, request: SampleRequest) -> Image:
-        """A picture by the host's own sampler, with whatever adapters are attached."""
+    def sample(self, request: SampleRequest, is_cancelled: Callable[[], bool] = never) -> Image:
+        """A picture by the host's own sampler, with whatever adapters are attached.
+
+        is_cancelled: asked after each of the sampler's steps. Raises SamplingStopped when it says yes."""
         ...

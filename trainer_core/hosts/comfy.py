@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from ..diffusion.cond import Cond
 from ..diffusion.process import Process
-from ..errors import HostError
+from ..errors import HostError, SamplingStopped
 from ..families.base import Family
 from ..families.sd2 import SD2
-from .base import SampleRequest, TextOptions
+from .base import SampleRequest, TextOptions, never
 from .checkpointing import checkpointed
 from .comfy_borrow import (
     cast_to_compute,
@@ -179,9 +179,13 @@ class ComfyHost:
         ).float()
 
     @torch.no_grad()
-    def sample(self, request: SampleRequest) -> Image:
-        """See `Host.sample`: Euler, as KSampler runs it. Raises HostError if it is interrupted."""
+    def sample(self, request: SampleRequest, is_cancelled: Callable[[], bool] = never) -> Image:
+        """See `Host.sample`: Euler, as KSampler runs it; ComfyUI's own cancel stops it, too."""
         import comfy.sample
+
+        def stop_if_asked(*_: Any) -> None:
+            if is_cancelled() or interrupted():
+                raise SamplingStopped("the preview was stopped between two steps of its sampler; queue the graph again")
 
         self._is_crowded = True
         positive, negative = (self._conditioning(each, request) for each in (request.prompt, request.negative_prompt))
@@ -189,7 +193,7 @@ class ComfyHost:
         noise = comfy.sample.prepare_noise(empty, request.seed)
         latents = comfy.sample.sample(
             *(self._model, noise, request.steps, request.cfg, "euler", "normal", positive, negative, empty),
-            callback=_stop_if_interrupted,
+            callback=stop_if_asked,
             disable_pbar=True,
             seed=request.seed,
         )
@@ -275,11 +279,6 @@ def _differentiable_attention(_: Any, *args: Any, **kwargs: Any) -> Tensor:
     from comfy.ldm.modules.attention import attention_pytorch
 
     return attention_pytorch(*args, **kwargs)
-
-
-def _stop_if_interrupted(*_: Any) -> None:
-    if interrupted():
-        raise HostError("sampling was interrupted")
 
 
 def _picture(pixels: Tensor) -> Image:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 from ..diffusion.cond import Cond
 from ..diffusion.process import Process
-from ..errors import HostError
+from ..errors import HostError, SamplingStopped
 from ..families.base import Family
 from ..families.sd1 import SD1
 from ..families.sd2 import SD2
 from ..families.sdxl import SDXL
-from .base import SampleRequest, TextOptions
+from .base import SampleRequest, TextOptions, never
 from .checkpointing import checkpointed
 from .fingerprints import fingerprint
 from .tokens import chunked_tokens, joined_chunks
@@ -124,13 +124,19 @@ class DiffusersHost:
         unet = self._pipeline.unet
         return unet(x_t.to(self._dtype), t, cond.tokens.to(self._dtype), added_cond_kwargs=extra, return_dict=False)[0]
 
-    def sample(self, request: SampleRequest) -> Image:
+    def sample(self, request: SampleRequest, is_cancelled: Callable[[], bool] = never) -> Image:
         """See `Host.sample`; the pipeline's own scheduler."""
-        return self.sample_batch([request])[0]
+        return self.sample_batch([request], is_cancelled)[0]
 
     @torch.no_grad()
-    def sample_batch(self, requests: Sequence[SampleRequest]) -> list[Image]:
+    def sample_batch(self, requests: Sequence[SampleRequest], is_cancelled: Callable[[], bool] = never) -> list[Image]:
         """Several pictures of one size, steps and cfg in one go; each is made from its own seed."""
+
+        def stop_if_asked(_pipeline: Any, _step: int, _t: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+            if is_cancelled():
+                raise SamplingStopped("the preview was stopped between two steps of its sampler; start the run again")
+            return inputs
+
         pipeline, first = self._pipeline, requests[0]
         positive = self.encode_texts([each.prompt for each in requests], first.text).map(self._cast)
         negative = self.encode_texts([each.negative_prompt for each in requests], first.text).map(self._cast)
@@ -146,6 +152,7 @@ class DiffusersHost:
                 guidance_scale=first.cfg,
                 generator=[torch.Generator("cpu").manual_seed(each.seed) for each in requests],
                 output_type="latent",
+                callback_on_step_end=stop_if_asked,
             ).images
         vae = pipeline.vae
         pixels = vae.decode(latents.to(vae.dtype) / vae.config.scaling_factor, return_dict=False)[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -53,5 +54,39 @@ def check_samples_are_pictures_of_the_asked_size(path: Path) -> None:
         assert first.size == (2 * SIDE, SIDE)
         assert first.tobytes() == again.tobytes()
         assert first.tobytes() != other.tobytes()
+
+    on_a_thread(work)
+
+
+@check("sd1")
+def check_a_sampler_stops_within_a_step(path: Path) -> None:
+    from comfy import model_management
+
+    from trainer_core.errors import SamplingStopped
+    from trainer_core.hosts.base import SampleRequest
+
+    host = load(path).host
+    request = SampleRequest("a cat", "", SIDE, SIDE, steps=20, cfg=1.0, seed=1)
+    asked: list[int] = []
+
+    def cancelled_in_the_second() -> bool:
+        asked.append(1)
+        return len(asked) == 2
+
+    def work() -> None:
+        with borrow(host, ["unet"]):
+            require_stopped(lambda: host.sample(request, cancelled_in_the_second))
+            assert len(asked) == 2
+            model_management.interrupt_current_processing(True)
+            require_stopped(lambda: host.sample(request))
+            model_management.interrupt_current_processing(False)
+            assert host.sample(replace(request, steps=1)).size == (SIDE, SIDE)
+
+    def require_stopped(attempt: Callable[[], Any]) -> None:
+        try:
+            attempt()
+        except SamplingStopped:
+            return
+        raise AssertionError("it sampled to the end")
 
     on_a_thread(work)
