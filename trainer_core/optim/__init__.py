@@ -1,6 +1,10 @@
 """Optimizers over one flat buffer, found by name, and learning-rate schedules."""
 
-from . import adamw, dadapt_adam, prodigy
+# The order in which they register is the order in which user interfaces list them.
+from . import prodigy  # isort: skip
+from . import dadapt_adam  # isort: skip
+from . import adamw  # isort: skip
+from . import dadapt_adam_preprint, dadapt_lion, dadapt_sgd, dadapt_adagrad, dadapt_adan, lion  # isort: skip
 from .args import parse_optimizer_args
 from .base import OPTIMIZERS, Optimizer, build_optimizer
 from .flat import FlatBuffer, Group, ParamGroup, Place
@@ -16,8 +20,14 @@ __all__ = [
     "Place",
     "adamw",
     "build_optimizer",
+    "dadapt_adagrad",
     "dadapt_adam",
+    "dadapt_adam_preprint",
+    "dadapt_adan",
+    "dadapt_lion",
+    "dadapt_sgd",
     "learning_rate_factors",
+    "lion",
     "parse_optimizer_args",
     "prodigy",
     "warmup_steps",

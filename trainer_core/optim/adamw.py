@@ -116,7 +116,8 @@ class AdamW:
     @torch.no_grad()
     def from_package_state(self, state: Mapping[str, Any]) -> None:
         """Take over torch.optim.AdamW's `state_dict()`. Raises RunError if the parameters do not match."""
-        from_package(self._buffer, state, self._flat_state())
+        flat = self._flat_state()
+        from_package(self._buffer, state, lambda place: {name: place.of(stream) for name, stream in flat.items()})
         self._set_step(next(iter(state["state"].values()))["step"])
 
     def _flat_state(self) -> dict[str, Tensor]:

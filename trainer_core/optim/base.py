@@ -17,7 +17,6 @@ Options = TypeVar("Options")
 
 # Options of the packages that mean nothing to the flat form: the value that changes nothing, and why there is no other.
 _WITHOUT_EFFECT: dict[str, tuple[Any, str]] = {
-    "slice_p": (1, "the estimate reads every element"),
     "fsdp_in_use": (False, "adapters are never sharded"),
     "log_every": (0, "d is in the progress events"),
     "foreach": (None, "all parameters are one tensor"),
@@ -84,10 +83,11 @@ def read_options(kind: type[Options], options: Mapping[str, object]) -> Options:
     return from_json(kind, known, "optimizer_args.")
 
 
-def check_betas(betas: tuple[float, ...]) -> None:
-    """Raises ConfigError unless there are two betas, each in [0, 1)."""
-    if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
-        raise ConfigError(f'"optimizer_args.betas" is {betas}; give two numbers from 0 to below 1, as in 0.9,0.99')
+def check_betas(betas: tuple[float, ...], count: int = 2) -> None:
+    """Raises ConfigError unless there are `count` betas, each in [0, 1)."""
+    if len(betas) != count or not all(0 <= beta < 1 for beta in betas):
+        example = ",".join(["0.98", "0.9", "0.99"][-count:])
+        raise ConfigError(f'"optimizer_args.betas" is {betas}; give {count} numbers from 0 to below 1, as in {example}')
 
 
 def check_positive(**values: float) -> None:

@@ -26,8 +26,8 @@ def to_package(
     return {"state": dict(enumerate(map(per_parameter, buffer.places))), "param_groups": param_groups}
 
 
-def from_package(buffer: FlatBuffer, state: Mapping[str, Any], into: Mapping[str, Tensor]) -> None:
-    """Copy the per-parameter tensors named in `into` to their places in its flat tensors.
+def from_package(buffer: FlatBuffer, state: Mapping[str, Any], views: Callable[[Place], Mapping[str, Tensor]]) -> None:
+    """Copy each parameter's entries into its `views`, which are named like the entries.
 
     A scalar stands for a tensor of that value, as prodigyopt keeps zeros. Raises RunError if the groups or the sizes
     differ, or an entry is missing."""
@@ -36,14 +36,14 @@ def from_package(buffer: FlatBuffer, state: Mapping[str, Any], into: Mapping[str
         raise RunError(f"the optimizer state has groups of {sizes} parameters; it belongs to another network")
     order = [number for group in state["param_groups"] for number in group["params"]]
     for place, number in zip(buffer.places, order, strict=True):
-        _take_over(place, state["state"].get(number, {}), into)
+        _take_over(place, state["state"].get(number, {}), views(place))
 
 
-def _take_over(place: Place, entries: Mapping[str, Any], into: Mapping[str, Tensor]) -> None:
-    for name, flat in into.items():
+def _take_over(place: Place, entries: Mapping[str, Any], views: Mapping[str, Tensor]) -> None:
+    for name, view in views.items():
         if name not in entries:
             raise RunError(f'the optimizer state has no "{name}" for {place.name}: it is another optimizer\'s')
         value = torch.as_tensor(entries[name])
-        if value.numel() not in (1, place.stop - place.start):
-            raise RunError(f'"{name}" of {place.name} has {value.numel()} values, not {place.stop - place.start}')
-        place.of(flat).copy_(value if value.ndim == 0 else value.reshape(place.shape))
+        if value.numel() not in (1, view.numel()):
+            raise RunError(f'"{name}" of {place.name} has {value.numel()} values, not {view.numel()}')
+        view.copy_(value if value.ndim == 0 else value.reshape(view.shape))
