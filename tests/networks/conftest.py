@@ -17,11 +17,16 @@ class SmallUnet(nn.Module):
         block = self.down_blocks[0]
         resnet, attention = nn.Module(), nn.Module()
         resnet.conv1, resnet.conv2 = nn.Conv2d(8, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1)
-        resnet.time_emb_proj = nn.Linear(12, 8)
+        resnet.time_emb_proj = nn.Linear(16, 8)
         resnet.norm1 = nn.GroupNorm(2, 8)
         attention.proj_in = nn.Conv2d(8, 8, 1)
         attention.to_q = nn.Linear(8, 8, bias=False)
         attention.norm = nn.LayerNorm(8)
+        inner = nn.Module()
+        inner.attn1, inner.ff = nn.Module(), nn.Module()
+        inner.attn1.to_v = nn.Linear(8, 8, bias=False)
+        inner.ff.net = nn.ModuleList([nn.Identity(), nn.Identity(), nn.Linear(8, 8)])
+        attention.transformer_blocks = nn.ModuleList([inner])
         block.resnets, block.attentions = nn.ModuleList([resnet]), nn.ModuleList([attention])
         self.conv_in = nn.Conv2d(4, 8, 3, padding=1)
 
@@ -31,7 +36,9 @@ class SmallUnet(nn.Module):
         h = resnet.conv1(F.silu(resnet.norm1(h))) + resnet.time_emb_proj(emb)[:, :, None, None]
         h = h + resnet.conv2(F.silu(h))
         h = attention.proj_in(h)
-        return attention.to_q(attention.norm(h.movedim(1, -1))).movedim(-1, 1)
+        h, inner = attention.norm(h.movedim(1, -1)), attention.transformer_blocks[0]
+        h = h + inner.ff.net[2](F.gelu(inner.attn1.to_v(h)))
+        return attention.to_q(h).movedim(-1, 1)
 
 
 class SmallTextEncoder(nn.Module):
@@ -44,12 +51,13 @@ class SmallTextEncoder(nn.Module):
         self.text_model.encoder.layers = nn.ModuleList([nn.Module(), nn.Module()])
         for layer in self.text_model.encoder.layers:
             layer.self_attn, layer.mlp = nn.Module(), nn.Module()
-            layer.self_attn.q_proj = nn.Linear(12, 12)
-            layer.mlp.fc1 = nn.Linear(12, 12)
+            layer.self_attn.q_proj = nn.Linear(16, 16)
+            layer.mlp.fc1 = nn.Linear(16, 16)
+            layer.mlp.fc2 = nn.Linear(16, 16)
 
     def forward(self, tokens: Tensor) -> Tensor:
         for layer in self.text_model.encoder.layers:
-            tokens = tokens + layer.mlp.fc1(F.gelu(layer.self_attn.q_proj(tokens)))
+            tokens = tokens + layer.mlp.fc2(F.gelu(layer.mlp.fc1(layer.self_attn.q_proj(tokens))))
         return tokens
 
 

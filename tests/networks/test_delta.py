@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from trainer_core.config import NetworkConfig
 from trainer_core.networks import ALGORITHMS
-from trainer_core.networks.base import Layer
+from trainer_core.networks.base import Algorithm, Layer
 
 LAYERS = {
     "linear": lambda bias: nn.Linear(24, 40, bias=bias),
@@ -21,7 +21,8 @@ LAYERS = {
     "circular 3x3 conv": lambda bias: nn.Conv2d(24, 40, 3, padding=1, padding_mode="circular", bias=bias),
     "rectangular conv": lambda bias: nn.Conv2d(24, 40, (1, 3), padding=(0, 1), bias=bias),
 }
-ALGOS = ALGORITHMS.names()
+ALGOS = [name for name, algorithm in ALGORITHMS if algorithm(NetworkConfig()).reaches_matrices]
+CHANGE_OUTPUTS = ("ia3", "diag-oft", "boft")  # instead of adding to them
 every_layer = pytest.mark.parametrize("kind", LAYERS)
 every_algo = pytest.mark.parametrize("algo", ALGOS)
 
@@ -30,7 +31,8 @@ def example(algo: str, kind: str, bias: bool = True, dtype: torch.dtype = torch.
     """A layer with an adapter that is not zero, and an input; alpha ≠ rank, conv_rank ≠ rank."""
     torch.manual_seed(7)
     module = LAYERS[kind](bias).to(dtype).requires_grad_(False)
-    algorithm = ALGORITHMS.get(algo)(NetworkConfig(algo=algo, rank=6, alpha=2.5, conv_rank=3, conv_alpha=5))
+    config = NetworkConfig(algo=algo, rank=10, alpha=2.5, conv_rank=20, conv_alpha=5, block_size=5)
+    algorithm = ALGORITHMS.get(algo)(config)
     layer = Layer(module, *algorithm.size(module))
     start = algorithm.init(layer, torch.Generator().manual_seed(1))
     weights = {name: (each + 0.3 * torch.randn(each.shape)).to(dtype).requires_grad_() for name, each in start.items()}
@@ -38,9 +40,12 @@ def example(algo: str, kind: str, bias: bool = True, dtype: torch.dtype = torch.
     return algorithm, layer, weights, x.requires_grad_()
 
 
-def merged(layer: Layer, delta: Tensor, x: Tensor) -> Tensor:
-    weight = layer.module.weight + delta
-    return torch.func.functional_call(layer.module, {"weight": weight}, (x,))
+def merged(algorithm: Algorithm, layer: Layer, weights: dict[str, Tensor], x: Tensor) -> Tensor:
+    delta_bias = algorithm.delta_bias(layer, weights)
+    changed = {"weight": layer.module.weight + algorithm.delta(layer, weights)}
+    if delta_bias is not None:
+        changed["bias"] = layer.module.bias + delta_bias
+    return torch.func.functional_call(layer.module, changed, (x,))
 
 
 @every_algo
@@ -49,7 +54,7 @@ def merged(layer: Layer, delta: Tensor, x: Tensor) -> Tensor:
 def test_hooked_forward_is_the_base_with_delta_merged(algo: str, kind: str, bias: bool) -> None:
     algorithm, layer, weights, x = example(algo, kind, bias)
     hooked = algorithm.forward(layer, weights, x, layer.module(x), seed=None)
-    torch.testing.assert_close(hooked, merged(layer, algorithm.delta(layer, weights), x), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(hooked, merged(algorithm, layer, weights, x), rtol=1e-12, atol=1e-12)
     assert not torch.allclose(hooked, layer.module(x))
 
 
@@ -59,7 +64,7 @@ def test_gradients_are_those_of_the_merged_layer(algo: str, kind: str) -> None:
     algorithm, layer, weights, x = example(algo, kind)
     wanted = [x, *weights.values()]
     hooked = algorithm.forward(layer, weights, x, layer.module(x), seed=None)
-    plain = merged(layer, algorithm.delta(layer, weights), x)
+    plain = merged(algorithm, layer, weights, x)
     direction = torch.randn_like(plain)
     ours = torch.autograd.grad((hooked * direction).sum(), wanted)
     theirs = torch.autograd.grad((plain * direction).sum(), wanted)
@@ -83,13 +88,15 @@ def test_delta_is_zero_at_the_start(algo: str, kind: str) -> None:
 def test_bf16_base_keeps_updates_that_are_too_small_for_its_weights(algo: str, kind: str) -> None:
     """ΔW of a thousandth of W's spacing is lost when it is added to bf16 weights; hooked on, it is not."""
     algorithm, layer, weights, x = example(algo, kind)
-    small = {name: each.detach() * (1e-2 if "up" in name else 1) for name, each in weights.items()}
-    exact = merged(layer, algorithm.delta(layer, small), x.detach()) - layer.module(x.detach())
+    start = algorithm.init(layer, torch.Generator().manual_seed(1))
+    small = {name: each.detach() * (1 if start[name].any() else 1e-2) for name, each in weights.items()}
+    exact = merged(algorithm, layer, small, x.detach()) - layer.module(x.detach())
     half = Layer(copy.deepcopy(layer.module).bfloat16(), layer.rank, layer.alpha)
-    silent = torch.zeros_like(exact).bfloat16()  # as output of the base, so that only the adapter's part is seen
-    hooked = algorithm.forward(half, {n: w.bfloat16() for n, w in small.items()}, x.detach().bfloat16(), silent, None)
-    assert hooked.dtype == torch.bfloat16
-    assert (hooked - exact).norm() / exact.norm() < 0.01
+    # as output of the base something that shows the adapter's part alone: nothing, or itself in a wider type
+    base = layer.module(x.detach()).float() if algo in CHANGE_OUTPUTS else torch.zeros_like(exact).bfloat16()
+    hooked = algorithm.forward(half, {n: w.bfloat16() for n, w in small.items()}, x.detach().bfloat16(), base, None)
+    assert hooked.dtype == base.dtype
+    assert (hooked.double() - base - exact).norm() / exact.norm() < 0.01
 
 
 @every_algo

@@ -12,7 +12,7 @@ from trainer_core.errors import ConfigError, HostError, RunError
 from trainer_core.families import SD1
 from trainer_core.networks import ALGORITHMS, Network, build_network
 
-X, EMB = torch.randn(2, 4, 6, 6), torch.randn(2, 12)
+X, EMB = torch.randn(2, 4, 6, 6), torch.randn(2, 16)
 ALGOS = ALGORITHMS.names()
 
 
@@ -43,11 +43,13 @@ def traces(module: nn.Module) -> list:
 @pytest.mark.parametrize("algo", ALGOS)
 def test_attached_output_is_that_of_merged_weights(algo: str, components) -> None:
     network = randomize(build(components, algo=algo))
-    with network.attached(), torch.no_grad():
+    with network.attached(), network.without_randomness(), torch.no_grad():
         hooked = run(components)
-    deltas = network.delta_weights()
+    deltas, biases = network.delta_weights(), network.delta_biases()
     for adapter in network.adapters:
         adapter.layer.module.weight.data += deltas[adapter.key]
+        if adapter.key in biases:
+            adapter.layer.module.bias.data += biases[adapter.key]
     for ours, merged in zip(hooked, run(components), strict=True):
         torch.testing.assert_close(ours, merged, rtol=1e-4, atol=1e-4)
 
@@ -187,7 +189,7 @@ def test_recomputing_a_block_draws_the_same_mask(components, use_reentrant: bool
 def test_save_then_load_is_the_identity(algo: str, dtype: torch.dtype, components) -> None:
     saved = randomize(build(components, algo=algo)).state_dict(dtype)
     assert all(each.is_contiguous() and each.device.type == "cpu" for each in saved.values())
-    assert {each.dtype for key, each in saved.items() if not key.endswith(".alpha")} == {dtype}
+    assert {each.dtype for key, each in saved.items() if not key.endswith((".alpha", ".on_input"))} == {dtype}
     again = build(components, algo=algo, seed=5)
     again.load_state_dict(saved)
     reloaded = again.state_dict(dtype)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import locon, lora  # noqa: F401  (each file registers its algorithm)
+from . import boft, dylora, full, glora, ia3, locon, loha, lokr, lora, norm, oft  # noqa: F401  (each registers itself)
 from .base import ALGORITHMS
 from .network import Network, build_network
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from . import described, equal, given_back, gradients, previews, refused, runs
+from . import adapters, described, equal, given_back, gradients, previews, refused, runs
 from .loaded import TEXT_LAYERS
 from .registry import CHECKS, kind_of, run_check
 
 __all__ = [
     "CHECKS",
     "TEXT_LAYERS",
+    "adapters",
     "described",
     "equal",
     "given_back",
