@@ -41,6 +41,11 @@ _SAVE_DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.flo
 _PRECISIONS = {dtype: name for name, dtype in _SAVE_DTYPES.items()}
 
 
+def settled(config: TrainConfig, host: Host) -> TrainConfig:
+    """The config with what it leaves to the host filled in, so that it counts in the run's key and metadata."""
+    return config if config.clip_skip is not None else replace(config, clip_skip=host.clip_skip)
+
+
 def run_folder_for(plan: Plan, host: Host) -> RunFolder:
     """The folder of this very run: the same settings, pictures and base model find the same one again."""
     config = plan.config

@@ -14,7 +14,7 @@ from .events import Event, Finished, Planned, Stepped, Warned
 from .hosts.base import never
 from .plan import make_plan
 from .sampling import previews
-from .session import Session, open_session, run_folder_for
+from .session import Session, open_session, run_folder_for, settled
 
 if TYPE_CHECKING:
     from .hosts.base import Host
@@ -27,7 +27,7 @@ def train(config: TrainConfig, host: Host, is_cancelled: Callable[[], bool] = ne
     run that is finished already is returned as it is. is_cancelled: asked in each step of a preview's sampler, which
     closing cannot reach; when it says yes, the next event comes at once. Raises LazyLoraError, in one sentence, for
     what cannot be done. The host is as it was before, whatever happens."""
-    plan = make_plan(config)
+    plan = make_plan(settled(config, host))
     yield Planned(plan)
     yield from (Warned(warning) for warning in plan.warnings)
     folder = run_folder_for(plan, host)

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from trainer_core.errors import ConfigError, DataError, RunError, TrainingError
 from trainer_core.events import Cached, Finished, Measured, Planned, Sampled, Saved, Stepped, Warned
 from trainer_core.files.event_log import read_measurements
+from trainer_core.files.lora_file import load_lora
 from trainer_core.hosts.base import SampleRequest
 from trainer_core.job import Job
 from trainer_core.train import train
@@ -322,3 +323,17 @@ def test_a_job_cancelled_in_a_preview_stops_within_a_sampler_step_and_goes_on_la
     assert len(of_kind(events, Stepped)) == STEPS_PER_EPOCH
     rest = list(train(make_config(max_train_epochs=2), tiny_host))
     assert rest[-1].trained_steps == STEPS_PER_EPOCH
+
+
+def test_the_layer_that_the_host_reads_prompts_from_is_trained_on_unless_one_is_set(
+    tiny_host, make_config, monkeypatch
+):
+    usual = list(train(make_config(max_train_epochs=1), tiny_host))[-1]
+    monkeypatch.setattr(type(tiny_host), "clip_skip", property(lambda _: 2))
+    followed = list(train(make_config(max_train_epochs=1), tiny_host))[-1]
+    stated = list(train(make_config(max_train_epochs=1, clip_skip=1), tiny_host))[-1]
+    assert stated.folder == usual.folder and followed.folder != usual.folder
+    layers = [load_lora(each.epochs[0][1])[1]["ss_clip_skip"] for each in (usual, followed)]
+    assert layers == ["1", "2"]
+    ours, theirs = (weights_of([each])[0] for each in (usual, followed))
+    assert any(not torch.equal(ours[key], theirs[key]) for key in ours)

@@ -36,9 +36,10 @@ class TrainConfig:
     max_token_length: int = setting(
         75, help="Tokens of a caption that are read: 75, 150 or 225.", ge=75, le=225, unit="tokens", advanced=True
     )
-    clip_skip: int = setting(
-        1,
-        help="Text encoder layer counted from the end, as the UIs count; SDXL ignores it.",
+    clip_skip: int | None = setting(
+        None,
+        help="Text encoder layer counted from the end, as the UIs count; left out, it is the one that the loaded model "
+        "is used with (ComfyUI: CLIP Set Last Layer), else the last. SDXL ignores it.",
         ge=1,
         le=12,
         advanced=True,

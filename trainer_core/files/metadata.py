@@ -219,7 +219,7 @@ def _modelspec(config: TrainConfig, family: Family, facts: RunFacts) -> dict[str
     optional = {
         "trigger_phrase": config.dataset.trigger_word,
         "description": config.training_comment,
-        "encoder_layer": "" if family.has_sizes else str(config.clip_skip),
+        "encoder_layer": "" if family.has_sizes else str(config.clip_skip or 1),
         "timestep_range": f"{loss.min_timestep},{loss.max_timestep}" if _cuts_timesteps(config) else "",
     }
     entries = {

@@ -78,6 +78,11 @@ class Host(Protocol):
         """The checkpoint's name where the host knows it, else ""."""
         ...
 
+    @property
+    def clip_skip(self) -> int:
+        """The text encoder's layer that the host's own prompts are read from: 1 is the usual one (see TextOptions)."""
+        ...
+
     def fingerprint(self) -> str:
         """Hex digest that tells this base model (UNet and text encoders) from others."""
         ...

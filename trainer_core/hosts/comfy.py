@@ -98,6 +98,20 @@ class ComfyHost:
         """Where ComfyUI computes this model."""
         return self._model.load_device
 
+    @property
+    def clip_skip(self) -> int:
+        """See `Host.clip_skip`: as CLIP Set Last Layer has it. Raises HostError for a layer that none is trained on."""
+        layer, encoder = self._clip.layer_idx, self._text_encoders()["te1"]
+        if self.family.has_sizes or layer is None or abs(layer) > encoder.num_layers:
+            return 1
+        from_the_end = -layer if layer < 0 else encoder.num_layers - layer
+        clip_skip = from_the_end - 1 if self.family is SD2 else from_the_end
+        if clip_skip < 1:
+            raise HostError(
+                "CLIP Set Last Layer takes SD 2's very last layer, which the model never saw; take -2, its usual one"
+            )
+        return clip_skip
+
     def fingerprint(self) -> str:
         """Of the UNet and text encoders, without the LoRAs that are worked into the weights at the moment."""
         parts = (BaseWeights(self._model, "diffusion_model."), BaseWeights(self._clip_patcher))

@@ -70,6 +70,11 @@ class DiffusersHost:
         scheduler: Any = DDIMScheduler.from_config(config)
         return Process(str(scheduler.config["prediction_type"]), scheduler.alphas_cumprod.float())
 
+    @property
+    def clip_skip(self) -> int:
+        """A pipeline is asked for a layer with each prompt and has none of its own."""
+        return 1
+
     def fingerprint(self) -> str:
         """Of the UNet and text encoders."""
         digests = [fingerprint(module) for module in self.components().values()]

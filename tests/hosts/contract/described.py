@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from .loaded import load
+from .loaded import TEXT_LAYERS, load
 from .refused import require_refusal
 from .registry import check
 
@@ -62,3 +62,24 @@ def check_fingerprints_tell_weights_apart_and_see_through_loras(path: Path) -> N
         loaded.clip.cond_stage_model.clip_l.transformer.text_model.final_layer_norm.weight.add_(0.1)
     assert host.vae_fingerprint() != vae
     assert host.fingerprint() != before
+
+
+@check("sd1", "sd2", "sdxl")
+def check_clip_set_last_layer_is_followed(path: Path) -> None:
+    import torch
+
+    import nodes
+
+    loaded = load(path)
+    assert loaded.host.clip_skip == 1
+
+    def clip_skip(layer: int) -> int:
+        with torch.inference_mode():
+            clip = nodes.CLIPSetLastLayer().set_last_layer(loaded.clip, layer)[0]
+        return replace(loaded, clip=clip).host.clip_skip
+
+    followed = {"sd1": {-1: 1, -2: 2, -3: 3}, "sd2": {-2: 1, -3: 2}, "sdxl": {-1: 1, -2: 1, -3: 1}}[path.stem]
+    assert {layer: clip_skip(layer) for layer in followed} == followed
+    assert clip_skip(-1 - TEXT_LAYERS) == 1, "ComfyUI, too, takes a layer that is not there for the last"
+    if path.stem == "sd2":
+        require_refusal(lambda: clip_skip(-1), "very last layer")

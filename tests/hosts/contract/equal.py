@@ -29,7 +29,7 @@ def check_texts_are_encoded_as_the_sampler_sees_them(path: Path) -> None:
             return encoded[0].clone(), encoded[1]["pooled_output"].clone()
 
     def compare() -> None:
-        layers = {"sd1": {1: None, 2: -2}, "sd2": {1: None}, "sdxl": {1: None, 2: None}}[path.stem]
+        layers = {"sd1": {1: None, 2: -2}, "sd2": {1: None, 2: -3}, "sdxl": {1: None, 2: None}}[path.stem]
         for trained in (["unet"], all_components(host)):
             with borrow(host, trained):
                 for clip_skip, layer in layers.items():
