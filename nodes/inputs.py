@@ -49,6 +49,12 @@ def inputs_of(
     ]
 
 
+def in_saved_order(names: Sequence[str], *inputs: io.Input) -> list[io.Input]:
+    """The inputs in the order in which graphs hold their values; those that are not named there behind them."""
+    place = {name: number for number, name in enumerate(names)}
+    return sorted(inputs, key=lambda each: place.get(each.id, len(place)))
+
+
 def settings_from(config: type[C], values: Mapping[str, Any], prefix: str = "", **others: Any) -> C:
     """The config from a node's inputs: missing ones keep their defaults, `others` are set as they are.
 

@@ -25,13 +25,22 @@ from ..trainer_core.train import train
 from .apply import with_lora
 from .errors import plainly, said
 from .folders import output_folder
-from .inputs import inputs_of, settings_from
+from .inputs import in_saved_order, inputs_of, settings_from
 from .pictures import to_image
 from .watch import NodeDisplay, as_curve, follow
 from .wires import CATEGORY, Dataset, Network, Optimizer, Run
 
 _NAME = "my_lora"
 _PREVIEW = "sample_"
+# graphs hold a node's values by position: what came later stands behind these, and is added here when it is released
+_SAVED_ORDER = """
+    model clip vae dataset network optimizer
+    output_name max_train_epochs save_every_n_epochs gradient_accumulation_steps gradient_checkpointing mixed_precision
+    max_token_length clip_skip save_precision seed training_comment
+    prediction_type zero_terminal_snr min_snr_gamma min_timestep max_timestep
+    sample_prompts sample_negative_prompt sample_every_n_epochs sample_steps sample_cfg sample_width sample_height
+    sample_seed output_folder allow_patched_model
+"""
 _FOLDED_PREVIEW_SETTINGS = tuple(name for name in SampleConfig.__dataclass_fields__ if name != "prompts")
 
 
@@ -48,7 +57,8 @@ class TrainLoRA(io.ComfyNode):
                 "Trains a LoRA on the loaded model. Cancel keeps what was trained; queueing the same graph goes on "
                 "from there, and queueing a finished one returns it at once."
             ),
-            inputs=[
+            inputs=in_saved_order(
+                _SAVED_ORDER.split(),
                 io.Model.Input("model", tooltip="The model to train on, straight from its loader."),
                 io.Clip.Input("clip", tooltip="The text encoder(s) of the same checkpoint."),
                 io.Vae.Input("vae", tooltip="The VAE that encodes the pictures."),
@@ -80,7 +90,7 @@ class TrainLoRA(io.ComfyNode):
                         tooltip="Train on top of a model that already carries LoRA patches.",
                     )
                 ),
-            ],
+            ),
             outputs=[
                 Run.Output("run", display_name="run", tooltip="All epochs, for LoadEpoch and EpochsForEfficiency."),
                 io.Model.Output("model_out", display_name="model", tooltip="The model with the newest epoch."),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import types
+
 import pytest
 
 from tests.nodes.pack import load
@@ -84,3 +86,8 @@ def test_a_value_out_of_range_is_named():
 def test_a_missing_one_without_a_default_is_named():
     with pytest.raises(errors.ConfigError, match="operation is missing"):
         inputs.settings_from(config.TagEdit, {"tags": "a"})
+
+
+def test_new_inputs_stand_behind_those_that_graphs_have_saved():
+    made = [types.SimpleNamespace(id=name) for name in ("new", "b", "newer", "a")]
+    assert [each.id for each in inputs.in_saved_order(["a", "b"], *made)] == ["a", "b", "new", "newer"]
