@@ -16,6 +16,7 @@ from ..families.base import Family
 from ..families.names import canonical_names, file_keys
 from .base import ALGORITHMS, Algorithm, Layer, drawn_share, filed_alpha, has_kernel
 from .blocks import read_blocks
+from .dora import decomposed
 from .presets import LOCON, LORA, Preset, chosen_by_patterns, preset_named
 from .targets import Target, find_targets
 
@@ -254,7 +255,7 @@ class _Builder:
 
     def __init__(self, config: NetworkConfig, family: Family, seed: int, device: torch.device | str):
         self._config, self._family, self._seed, self._device = config, family, seed, device
-        self.algorithm = ALGORITHMS.get(config.algo)(config)
+        self.algorithm = _algorithm(config)
         self._norms = self._algorithm_for_norms()
         self._blocks = read_blocks(config, family)
         self._preset = _preset(config, self.algorithm)
@@ -312,6 +313,11 @@ class _Builder:
         parameters = {suffix: nn.Parameter(each.to(self._device, torch.float32)) for suffix, each in start.items()}
         rate = self._blocks.rate(key) if component == "unet" else 1.0
         return Adapter(key, component, algorithm, layer, parameters, _hashed(key), rate)
+
+
+def _algorithm(config: NetworkConfig) -> Algorithm:
+    algorithm = ALGORITHMS.get(config.algo)(config)
+    return decomposed(algorithm, config) if config.dora_wd else algorithm
 
 
 def _preset(config: NetworkConfig, algorithm: Algorithm) -> Preset:
