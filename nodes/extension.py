@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
+from ..trainer_core.hosts.comfy_ia3 import register_ia3
 from .configure import ConfigureNetwork, ConfigureOptimizer
 from .dataset import LoadDataset, TagDataset
 from .epochs import EpochGrid, EpochsForEfficiency, LoadEpoch
@@ -27,5 +28,6 @@ class LazyLoraExtension(ComfyExtension):
 
 
 async def comfy_entrypoint() -> ComfyExtension:
-    """What ComfyUI calls when it loads the pack."""
+    """What ComfyUI calls when it loads the pack; its LoRA loaders learn to read (IA)³ files, too."""
+    register_ia3()
     return LazyLoraExtension()

@@ -11,9 +11,8 @@ from typing import Any
 
 from torch import Tensor
 
-from ..networks.ia3 import ON_INPUT, SCALE
-
 _NAME = "ia3"
+_SCALE, _ON_INPUT = "weight", "on_input"  # LyCORIS' names in files
 
 
 def register_ia3() -> None:
@@ -56,10 +55,10 @@ def _ia3_adapter() -> Any:
             loaded_keys: set[str] | None = None,
         ) -> IA3Adapter | None:
             """The adapter of the layer with key x; None where the file has another format there."""
-            keys = {f"{x}.{SCALE}", f"{x}.{ON_INPUT}"}
+            keys = {f"{x}.{_SCALE}", f"{x}.{_ON_INPUT}"}
             if not keys <= lora.keys():
                 return None
-            return cls(keys, (lora[f"{x}.{SCALE}"].flatten(), bool(lora[f"{x}.{ON_INPUT}"])))
+            return cls(keys, (lora[f"{x}.{_SCALE}"].flatten(), bool(lora[f"{x}.{_ON_INPUT}"])))
 
         def calculate_weight(
             self,
