@@ -60,6 +60,23 @@ class Measured:
 
 
 @dataclass(frozen=True)
+class Spiked:
+    """The optimizer's d, and with it d·lr, has leapt up after it had settled (guide 4's "cut it off if it spikes")."""
+
+    step: int  # the step that made it leap: the last one with the rate of before
+    epoch: int
+    rise: float  # how many times as high as before
+
+
+@dataclass(frozen=True)
+class TurnedBack:
+    """The run stands after an earlier step again, and ends at another one than was planned (`on_spike`)."""
+
+    step: int
+    total_steps: int
+
+
+@dataclass(frozen=True)
 class Sampled:
     """A preview picture, by the host's own sampler with the adapters as they are."""
 
@@ -95,4 +112,4 @@ class Finished:
     trained_steps: int  # in this call: 0 when the run had been finished before
 
 
-Event = Union[Planned, Cached, Stepped, Measured, Sampled, Saved, Warned, Finished]
+Event = Union[Planned, Cached, Stepped, Measured, Spiked, TurnedBack, Sampled, Saved, Warned, Finished]

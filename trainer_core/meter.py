@@ -51,6 +51,10 @@ class Meter:
         known = {name: value for name, value in named.items() if not isinstance(value, Tensor)}
         self._pending.append(_Pending(step, epoch, pictures, known, on_device))
 
+    def forget(self) -> None:
+        """Drop what was not said yet: the run turns back from these steps."""
+        self._pending, self._failures = [], 0
+
     def due(self) -> Iterator[Measured | Warned]:
         """What there is to say, if it has been a while."""
         if time.monotonic() - self._read_at >= _SECONDS_BETWEEN_READS:

@@ -13,6 +13,7 @@ from .optimizer import OptimizerConfig
 from .sample import SampleConfig
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+ON_SPIKE = ("warn", "stop", "cut")
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,25 @@ class TrainConfig:
         ge=0,
         le=0.99999,
         advanced=True,
+    )
+    on_spike: str = setting(
+        "warn",
+        help="When d·lr leaps up after it had settled: say so; stop with the epoch before; or cut, which goes on from "
+        "that epoch with the schedule re-planned to end at the spike.",
+        choices=ON_SPIKE,
+        advanced=True,
+    )
+    spike_ratio: float = setting(
+        2.0, help="How many times as high d·lr becomes in a leap that counts as a spike.", ge=1.1, le=100, advanced=True
+    )
+    log_with: str = setting(
+        "none",
+        help="tensorboard writes its files, too, under kohya's tags.",
+        choices=("none", "tensorboard"),
+        advanced=True,
+    )
+    logging_dir: str = setting(
+        "", help="TensorBoard's folder, one for each run inside; empty is the run's own folder.", advanced=True
     )
 
 

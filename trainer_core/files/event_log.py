@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
-from ..events import Event, Measured, Measurement, Sampled, Saved, Warned
+from ..events import Event, Measured, Measurement, Sampled, Saved, Spiked, TurnedBack, Warned
 
 
 class EventLog:
@@ -24,20 +25,40 @@ class EventLog:
 
 
 def read_measurements(path: Path) -> list[Measurement]:
-    """Each optimizer step's numbers once, in order: of steps that were done again after a resume, the later ones."""
+    """Each optimizer step's numbers once, in order: of steps that were done again after a resume, the later ones, and
+    none of those that the run has turned back from."""
     steps: dict[int, Measurement] = {}
-    if path.exists():
-        for line in path.read_text(encoding="utf-8").splitlines():
-            entry = _parsed(line)
-            if entry.pop("event", None) == "step":
-                measurement = Measurement(**entry)
-                steps[measurement.step] = measurement
+    for entry in _entries(path):
+        event = entry.pop("event", None)
+        if event == "step":
+            measurement = Measurement(**entry)
+            steps[measurement.step] = measurement
+        elif event == "turned_back":
+            steps = {step: each for step, each in steps.items() if step <= entry["step"]}
     return [steps[step] for step in sorted(steps)]
+
+
+def read_spikes(path: Path) -> list[Spiked]:
+    """Every spike of d·lr that was found, in order, each once; that which the run was cut at among them."""
+    spikes: dict[int, Spiked] = {}
+    for entry in _entries(path):
+        if entry.pop("event", None) == "spiked":
+            spikes[entry["step"]] = Spiked(**entry)
+    return [spikes[step] for step in sorted(spikes)]
+
+
+def _entries(path: Path) -> Iterator[dict]:
+    if path.exists():
+        yield from map(_parsed, path.read_text(encoding="utf-8").splitlines())
 
 
 def _lines(event: Event) -> list[dict]:
     if isinstance(event, Measured):
         return [{"event": "step", **dataclasses.asdict(each)} for each in event.measurements]
+    if isinstance(event, Spiked):
+        return [{"event": "spiked", **dataclasses.asdict(event)}]
+    if isinstance(event, TurnedBack):
+        return [{"event": "turned_back", **dataclasses.asdict(event)}]
     if isinstance(event, Saved):
         return [{"event": "saved", "epoch": event.epoch, "file": event.path.name}]
     if isinstance(event, Sampled):

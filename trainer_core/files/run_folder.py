@@ -74,6 +74,15 @@ class RunFolder:
         saved = {path.name for _, path in self.epochs()}
         return bool(record.get("finished")) and saved >= set(record["finished"])
 
+    def spiked_step(self) -> int:
+        """The step whose spike of d·lr the run keeps away from (`on_spike`); 0 while there is none."""
+        return int((_record(self.folder) or {}).get("spiked_step", 0))
+
+    def keep_away_from(self, spiked_step: int) -> None:
+        """Write down that the run keeps away from the spike at this step, for every later session of it."""
+        record = _record(self.folder) or {"key": self.key}
+        _write_record(self.folder, {**record, "spiked_step": spiked_step})
+
     def finish(self) -> None:
         """Mark the run as complete and drop what only an unfinished one needs."""
         record = _record(self.folder) or {"key": self.key}
