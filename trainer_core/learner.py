@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -11,6 +12,7 @@ from .config import TrainConfig, group_learning_rate
 from .networks.network import Network
 from .optim.args import parse_optimizer_args
 from .optim.base import build_optimizer
+from .optim.ema import Ema
 from .optim.flat import FlatBuffer, ParamGroup
 from .optim.shadow import Shadow
 
@@ -37,6 +39,7 @@ class Learner:
         self.shadow = Shadow(self.buffer, dtype)
         if self.shadow.is_copy:
             network.bind(self.shadow.weights)
+        self._ema = Ema(self.buffer.params, config.ema_decay) if config.ema_decay else None
         self.is_between_steps = True
 
     def backward(self, loss: Tensor) -> None:
@@ -53,10 +56,26 @@ class Learner:
         was_finite = self.buffer.zero_nonfinite_grads(norm)
         self.is_between_steps = False
         self.optimizer.step(lr_factor)
+        if self._ema is not None:
+            self._ema.follow()
         self.shadow.refresh(was_finite)
         self.is_between_steps = True
         self.forget_gradients()
         return norm
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """The parameters as they are saved and previewed: their running average, where one is kept. On exit they are
+        again those that train, bit for bit."""
+        if self._ema is None:
+            yield
+            return
+        trained = self.buffer.params.clone()
+        self._show(self._ema.average)
+        try:
+            yield
+        finally:
+            self._show(trained)
 
     def forget_gradients(self) -> None:
         """Zero what has accumulated, in place."""
@@ -68,6 +87,7 @@ class Learner:
             "parameters": self.buffer.params,
             **{f"optimizer.{name}": value for name, value in self.optimizer.state_dict().items()},
             **{f"shadow.{name}": value for name, value in self.shadow.state_dict().items()},
+            **{f"ema.{name}": value for name, value in (self._ema.state_dict() if self._ema else {}).items()},
         }
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
@@ -75,6 +95,12 @@ class Learner:
         self.buffer.params.copy_(state["parameters"])
         self.optimizer.load_state_dict(_below("optimizer.", state))
         self.shadow.load_state_dict(_below("shadow.", state))
+        if self._ema is not None:
+            self._ema.load_state_dict(_below("ema.", state))
+
+    def _show(self, values: Tensor) -> None:
+        self.buffer.params.copy_(values)
+        self.shadow.copy_masters()
 
 
 def _below(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -8,9 +8,10 @@ from typing import Any
 
 from .advice import advise
 from .config import TrainConfig, group_learning_rate, trains_text_encoder
-from .data.batches import Batch, accumulation_windows, count_batches, count_steps, epoch_batches
+from .data.batches import Batch, accumulation_windows, count_batches, count_steps, epoch_batches, mirrored_at_random
 from .data.buckets import Placement, assign_buckets, bucket_info
-from .data.examples import Dataset, scan
+from .data.dataset import read_dataset
+from .data.examples import Dataset
 from .diffusion.objective import check_loss
 from .errors import ConfigError
 from .optim.schedules import learning_rate_factors, warmup_steps
@@ -62,6 +63,8 @@ class Plan:
         """The batches of each optimizer step of an epoch (from 1)."""
         dataset = self.config.dataset
         batches = epoch_batches(self.placements, self.repeats, dataset.batch_size, self.config.seed, epoch)
+        if dataset.flip_aug:
+            batches = mirrored_at_random(batches, self.config.seed, epoch)
         windows = accumulation_windows(batches, self.config.gradient_accumulation_steps)
         return windows[: self.last_step(epoch) - self.last_step(epoch - 1)]
 
@@ -78,7 +81,7 @@ class Plan:
 def make_plan(config: TrainConfig) -> Plan:
     """Read the dataset's folder and work the run out. Raises DataError or ConfigError for what cannot be trained."""
     check_loss(config.loss)
-    dataset = scan(config.dataset)
+    dataset = read_dataset(config.dataset)
     placements = tuple(assign_buckets([example.size for example in dataset.examples], config.dataset))
     repeats = [example.repeats for example in dataset.examples]
     batch_size = config.dataset.batch_size
@@ -142,7 +145,7 @@ def determining_values(config: TrainConfig) -> dict[str, Any]:
         log_with="none",
         logging_dir="",
         spike_ratio=0.0 if config.on_spike == "warn" else config.spike_ratio,
-        dataset=replace(config.dataset, folder=""),
+        dataset=replace(config.dataset, folder="", masks_dir="", reg_data_dir=""),
     )
     values = to_json(neutral)
     del values["sample"]

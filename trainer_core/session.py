@@ -16,6 +16,8 @@ from .config import TrainConfig
 from .data.batches import Batch
 from .data.cache import LatentCache, TextCache
 from .data.captions import training_caption
+from .data.masks import Masks
+from .data.regularisation import importance_of
 from .diffusion.cond import Cond
 from .diffusion.objective import Objective
 from .diffusion.process import Process, zero_terminal_snr
@@ -98,9 +100,18 @@ class Session:
         self._trains_text = any(component != "unet" for component in network.parameters_by_component())
         self._text_options = text_options(config)
         cache_dir = folder.folder.parent / ".lazylora_cache"
+        examples, placements, dataset = plan.dataset.examples, plan.placements, config.dataset
         self.latents = LatentCache(
-            plan.dataset.examples, plan.placements, host.encode_images, host.vae_fingerprint(), cache_dir, host.device
+            examples,
+            placements,
+            host.encode_images,
+            host.vae_fingerprint(),
+            cache_dir,
+            host.device,
+            mirrored_too=dataset.flip_aug,
         )
+        self.masks = Masks(examples, placements, dataset, host.device)
+        self._importance = importance_of(examples, config.loss.prior_loss_weight, host.device)
         self.texts = TextCache(self._encode_texts)
 
     def epochs_left(self) -> range:
@@ -114,8 +125,9 @@ class Session:
         return self.step - (epoch - 1) * self.plan.steps_per_epoch
 
     def fill_latents(self) -> Iterator[Event]:
-        """Encode the pictures that are not cached yet."""
+        """Encode the pictures that are not cached yet, and read their masks."""
         yield from self.latents.fill()
+        yield from self.masks.fill(self.latents.latent_size)
 
     def fill_captions(self, epoch: int, windows: Sequence[tuple[Batch, ...]]) -> Iterator[Event]:
         """Encode the epoch's captions that are not cached yet; nothing to do while a text encoder learns."""
@@ -130,6 +142,12 @@ class Session:
             training_caption(examples[index], config.dataset, config.seed, epoch, turn)
             for index, turn in zip(batch.indices, batch.turns, strict=True)
         ]
+
+    def importance(self, batch: Batch) -> Tensor | None:
+        """Each picture's own weight in the loss, [B] on the device; None where all weigh alike."""
+        if self._importance is None:
+            return None
+        return torch.stack([self._importance[index] for index in batch.indices])
 
     def conditioning(self, epoch: int, batch: Batch) -> Cond:
         """The batch's captions as the model reads them."""
@@ -190,13 +208,15 @@ class Session:
             step=self.step,
             total_steps=plan.total_steps,
             batches_per_epoch=plan.batches_per_epoch,
-            num_train_images=sum(plan.repeats),
+            num_train_images=dataset.num_train_images,
+            num_reg_images=dataset.num_reg_images,
             prediction=self.process.prediction,
             started_at=self._started_at,
             finished_at=datetime.now(timezone.utc),
             session_id=self.folder.key[:16],
             bucket_info=plan.bucket_info,
             dataset_dirs=dataset.dirs(),
+            reg_dataset_dirs=dataset.reg_dirs,
             tag_frequency=dataset.tag_frequency(),
             precision=self._precision,
             model_name=self.host.model_name,

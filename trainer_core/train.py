@@ -81,4 +81,4 @@ def _loss(session: Session, epoch: int, batch: Batch, seed: int) -> Tensor:
     session.network.begin(seed)
     cond = session.conditioning(epoch, batch)
     prediction = host.predict(question.x_t, question.t, cond.sized(sizes) if host.family.has_sizes else cond)
-    return objective.judge(prediction, question)
+    return objective.judge(prediction, question, session.masks.get(batch), session.importance(batch))

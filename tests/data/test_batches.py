@@ -5,11 +5,19 @@ from __future__ import annotations
 import math
 import random
 from collections import Counter
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer_core.data.batches import accumulation_windows, count_batches, count_steps, epoch_batches
+from trainer_core.data.batches import (
+    Batch,
+    accumulation_windows,
+    count_batches,
+    count_steps,
+    epoch_batches,
+    mirrored_at_random,
+)
 from trainer_core.data.buckets import Placement
 
 BUCKETS = [(512, 512), (448, 576), (576, 448)]
@@ -73,3 +81,19 @@ def test_order_stays_as_it_was_in_earlier_releases():
     placements = [Placement((64, 64), (64, 64), (0, 0))] * 6
     order = [index for batch in epoch_batches(placements, [1] * 6, 2, 31337, 1) for index in batch.indices]
     assert order == [4, 5, 1, 2, 0, 3]
+
+
+def test_half_of_the_visits_are_mirrored_and_nothing_else_changes():
+    placements = [Placement((64, 64), (64, 64), (0, 0))] * 500
+    plain = epoch_batches(placements, [2] * 500, 4, 7, 1)
+    mirrored = mirrored_at_random(plain, 7, 1)
+    assert [(each.indices, each.turns) for each in mirrored] == [(each.indices, each.turns) for each in plain]
+    flips = [flip for batch in mirrored for flip in batch.mirrored]
+    assert len(flips) == 1000 and 440 < sum(flips) < 560
+    assert mirrored_at_random(plain, 7, 1) == mirrored != mirrored_at_random(plain, 7, 2)
+
+
+def test_views_of_mirrored_pictures_stand_behind_all_others():
+    batch = Batch((64, 64), (0, 3, 3), (0, 0, 1))
+    assert batch.views(10) == (0, 3, 3)
+    assert replace(batch, mirrored=(True, False, True)).views(10) == (10, 3, 13)

@@ -13,8 +13,8 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from trainer_core.data.batches import Batch, epoch_batches
-from trainer_core.data.buckets import assign_buckets
+from trainer_core.data.batches import Batch, epoch_batches, mirrored_at_random
+from trainer_core.data.buckets import Placement, assign_buckets
 from trainer_core.data.cache import LatentCache, TextCache, latent_key
 from trainer_core.data.examples import scan
 from trainer_core.data.pictures import fit_to_bucket, read_picture, size_conditioning, to_tensor
@@ -91,6 +91,32 @@ def test_a_batch_is_what_encoding_its_pictures_gives(build, budget, kept):
     assert encode.pictures == 8
     assert len(encode.shapes) == 2, "pictures of one size are encoded together"
     assert_right(cache, examples, placements)
+
+
+def test_mirrored_pictures_are_encoded_and_kept_on_their_own(build):
+    """Latents of a mirrored picture are other ones than the picture's, mirrored: this encoder tells left from right."""
+
+    def encode(pixels):
+        return encoded(pixels) * torch.linspace(0, 1, pixels.shape[-1] // 8)
+
+    cache, examples, placements, _ = build(encode=encode, mirrored_too=True)
+    assert list(cache.fill())[-1] == Cached("latents", 16, 16)
+    for batch in mirrored_at_random(batches_of(placements), 0, 1):
+        latents, sizes = cache.get(batch)
+        for row, (index, flip) in enumerate(zip(batch.indices, batch.mirrored, strict=True)):
+            fitted = to_tensor(fit_to_bucket(read_picture(examples[index].path), placements[index]))[None]
+            assert torch.equal(latents[row], encode(fitted.flip(-1) if flip else fitted)[0])
+            shown = replace(placements[index], mirrored=flip)
+            assert tuple(sizes[row].tolist()) == size_conditioning(examples[index].size, shown)
+    again, *_ = build(encode=CountingEncoder(), mirrored_too=True)
+    list(again.fill())
+    assert again._encode.pictures == 0, "both are on disk"
+
+
+def test_a_mirrored_placement_cuts_at_the_other_side():
+    placement = Placement((64, 64), (71, 64), (2, 0))
+    assert size_conditioning((142, 128), placement)[3] == 2
+    assert size_conditioning((142, 128), replace(placement, mirrored=True))[3] == 5
 
 
 def test_a_second_run_encodes_nothing(build):

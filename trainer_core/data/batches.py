@@ -6,7 +6,7 @@ import math
 import random
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .buckets import Placement, Size
 
@@ -16,14 +16,22 @@ class Batch:
     """Pictures of one bucket that are trained in one forward pass.
 
     bucket: (width, height). indices: the pictures' places in the dataset. turns: for each, which of its repeats in
-    this epoch it is, from 0, so that the repeats of one picture may see different captions."""
+    this epoch it is, from 0, so that the repeats of one picture may see different captions. mirrored: for each, whether
+    left and right change places; () is none."""
 
     bucket: Size
     indices: tuple[int, ...]
     turns: tuple[int, ...]
+    mirrored: tuple[bool, ...] = ()
 
     def __len__(self) -> int:
         return len(self.indices)
+
+    def views(self, pictures: int) -> tuple[int, ...]:
+        """Each picture's place in a list of the dataset's `pictures` with all of them mirrored behind it."""
+        if not self.mirrored:
+            return self.indices
+        return tuple(index + pictures * flip for index, flip in zip(self.indices, self.mirrored, strict=True))
 
 
 def epoch_batches(
@@ -44,6 +52,12 @@ def epoch_batches(
             batches.append(Batch(bucket, indices, turns))
     dice.shuffle(batches)
     return batches
+
+
+def mirrored_at_random(batches: Sequence[Batch], seed: int, epoch: int) -> list[Batch]:
+    """The batches with half of the visits mirrored, drawn anew each epoch: kohya's flip_aug."""
+    dice = random.Random(f"mirrored in epoch {epoch} from {seed}")
+    return [replace(batch, mirrored=tuple(dice.random() < 0.5 for _ in batch.indices)) for batch in batches]
 
 
 def accumulation_windows(batches: Sequence[Batch], gradient_accumulation_steps: int) -> list[tuple[Batch, ...]]:

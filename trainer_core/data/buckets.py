@@ -22,11 +22,13 @@ LATENT_STEP = 8  # pixels per latent: the VAEs of SD 1, 2 and XL shrink by 8
 class Placement:
     """Where a picture goes: resized as a whole to `resized`, then `bucket` is cut out of it at `crop`.
 
-    bucket, resized: (width, height). crop: (left, top) in pixels of the resized picture."""
+    bucket, resized: (width, height). crop: (left, top) in pixels of the resized picture. mirrored: left and right
+    change places after that."""
 
     bucket: Size
     resized: Size
     crop: Size
+    mirrored: bool = False
 
 
 def assign_buckets(sizes: Sequence[Size], config: DatasetConfig) -> list[Placement]:

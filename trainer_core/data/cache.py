@@ -9,6 +9,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -46,22 +47,26 @@ class LatentCache:
         dtype: torch.dtype = torch.float32,
         memory_budget: int = 2**31,
         pixels_per_encode: int = 2**20,
+        mirrored_too: bool = False,
     ):
         """examples and placements: in the dataset's order, which is that of `Batch.indices`.
 
         encode: pixels [B, 3, H, W] fp32 in [-1, 1], on the device → latents [B, C, H/8, W/8]. vae_fingerprint: tells
         VAEs apart, on disk. folder: where latents are kept between runs; None keeps none. device, dtype: of what `get`
         gives. memory_budget: bytes; more latents than that wait in the CPU's memory, pinned where the device is CUDA.
-        pixels_per_encode: how many pictures are encoded at once, by their area: 4 of 512², 1 of 1024²."""
-        self._examples = examples
-        self._placements = placements
+        pixels_per_encode: how many pictures are encoded at once, by their area: 4 of 512², 1 of 1024². mirrored_too:
+        whether batches may ask for mirrored pictures, whose latents are other ones than the pictures' own, mirrored."""
+        self._pictures = len(examples)
+        self._examples, self._placements = (
+            with_mirrored(examples, placements) if mirrored_too else (examples, placements)
+        )
         self._encode = encode
         self._folder = folder
         self._device = torch.device(device)
         self._dtype = dtype
         self._memory_budget = memory_budget
         self._pixels_per_encode = pixels_per_encode
-        pairs = zip(examples, placements, strict=True)
+        pairs = zip(self._examples, self._placements, strict=True)
         self._keys = [latent_key(example.digest, placement, vae_fingerprint) for example, placement in pairs]
         self._latents: dict[Size, Tensor] = {}  # per bucket [N, C, h, w]
         self._sizes: dict[Size, Tensor] = {}  # per bucket [N, 6]
@@ -99,9 +104,14 @@ class LatentCache:
         """Latents [B, C, h, w] and SDXL's sizes [B, 6] (`pictures.size_conditioning`), on the device, unsynced."""
         latents, sizes = self._latents[batch.bucket], self._sizes[batch.bucket]
         # rows are read by Python numbers: an index tensor would have to be copied over, and that waits for the device
-        rows = [self._rows[index] for index in batch.indices]
+        rows = [self._rows[view] for view in batch.views(self._pictures)]
         moved = [latents[row].to(self._device, non_blocking=True) for row in rows]
         return torch.stack(moved), torch.stack([sizes[row] for row in rows])
+
+    def latent_size(self, bucket: Size) -> tuple[int, int]:
+        """(height, width) of the latents of a bucket's pictures, once they are filled."""
+        height, width = self._latents[bucket].shape[-2:]
+        return height, width
 
     def path(self, index: int) -> Path | None:
         """The file that keeps the latents of a picture of the dataset, whether it is there or not."""
@@ -208,9 +218,17 @@ class LatentCache:
             self._sizes[bucket] = torch.tensor(rows, dtype=torch.float32, device=self._device)
 
 
+def with_mirrored(
+    examples: Sequence[Example], placements: Sequence[Placement]
+) -> tuple[Sequence[Example], Sequence[Placement]]:
+    """Every picture, and behind them every picture mirrored: the order of `Batch.views`."""
+    return [*examples, *examples], [*placements, *(replace(placement, mirrored=True) for placement in placements)]
+
+
 def latent_key(digest: str, placement: Placement, vae_fingerprint: str) -> str:
     """Hex name of a picture's latents: its content, how it is resized and cropped, and by which VAE it is encoded."""
     facts = [_LAYOUT, digest, placement.resized, placement.crop, placement.bucket, vae_fingerprint]
+    facts += ["mirrored"] if placement.mirrored else []
     return hashlib.sha256(repr(facts).encode()).hexdigest()
 
 

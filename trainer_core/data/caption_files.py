@@ -32,12 +32,13 @@ def read_caption(path: Path) -> CaptionFile:
         raise DataError(
             f"the caption {path.parent.name}/{path.name} cannot be read ({error.strerror}); copy it again"
         ) from error
-    text, is_utf8 = _decoded(data)
+    text, is_utf8 = decode_caption(data)
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return CaptionFile(lines[0] if lines else "", is_utf8, len(lines))
 
 
-def _decoded(data: bytes) -> tuple[str, bool]:
+def decode_caption(data: bytes) -> tuple[str, bool]:
+    """The text of a caption file's bytes, and whether they were Unicode rather than Latin-1."""
     encoding = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
     try:
         return data.decode(encoding), True

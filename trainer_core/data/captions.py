@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..config import DatasetConfig, TagEdit
+from ..errors import ConfigError
 
 if TYPE_CHECKING:
     from .examples import Example
@@ -42,26 +44,69 @@ def with_trigger(caption: str, trigger_word: str) -> str:
 
 def prepared_caption(caption: str, config: DatasetConfig) -> str:
     """The caption that a picture is trained with when nothing is left to chance: edited, trigger word first."""
-    return with_trigger(edit_tags(caption, config.tag_edits), config.trigger_word)
+    return _written(_without_marks(_prepared_tags(caption, config), config), config)
 
 
 def training_caption(example: Example, config: DatasetConfig, seed: int, epoch: int, turn: int = 0) -> str:
     """The caption of one visit to a picture: a pure function of (seed, epoch, turn, picture).
 
     turn: which of the picture's repeats in the epoch it is, from 0. kohya's order: dropout of the whole caption,
-    trigger word included, before the shuffle. The first `keep_tokens` tags stay in front; the trigger word counts
-    among them and stays in any case."""
-    caption = prepared_caption(example.caption, config)
+    trigger word included, then the shuffle, then dropout of single tags. What `keep_tokens_separator` sets apart, or
+    else the first `keep_tokens` tags, stays in front; the trigger word counts among them and stays in any case. A
+    regularisation picture, which shows what the trigger word does not mean, has neither the trigger word nor edits."""
     dice = random.Random(f"caption of {example.digest} in turn {turn} of epoch {epoch} from {seed}")
-    if dice.random() < config.caption_dropout_rate:
+    if dice.random() < config.caption_dropout_rate or _is_captionless(epoch, config):
         return ""
-    if not config.shuffle_caption:
-        return caption
-    tags = parse_tags(caption)
-    kept = max(config.keep_tokens, len(_distinct(parse_tags(config.trigger_word))))
-    shuffled = tags[kept:]
-    dice.shuffle(shuffled)
-    return format_tags(tags[:kept] + shuffled)
+    if example.is_reg:
+        config = replace(config, trigger_word="", tag_edits=())
+    kept, flexible, suffix = _apart(_prepared_tags(example.caption, config), config)
+    if config.shuffle_caption:
+        dice.shuffle(flexible)
+    if config.caption_tag_dropout_rate:
+        flexible = [tag for tag in flexible if dice.random() >= config.caption_tag_dropout_rate]
+    return _written(kept + flexible + suffix, config)
+
+
+def check_caption_settings(config: DatasetConfig) -> None:
+    """Raise ConfigError for a separator that could never be told from the commas between tags."""
+    for name in ("keep_tokens_separator", "secondary_separator"):
+        if "," in getattr(config, name):
+            raise ConfigError(f"{name} {getattr(config, name)!r} has a comma, which parts tags already; give |||, say")
+
+
+def _prepared_tags(caption: str, config: DatasetConfig) -> list[str]:
+    """The caption's tags after edits, trigger word first; a keep_tokens_separator is a tag of its own among them."""
+    if mark := config.keep_tokens_separator.strip():
+        caption = caption.replace(mark, f",{mark},")
+    return parse_tags(with_trigger(edit_tags(caption, config.tag_edits), config.trigger_word))
+
+
+def _apart(tags: list[str], config: DatasetConfig) -> tuple[list[str], list[str], list[str]]:
+    """What stays in front, what may move, and what stays behind, as kohya's keep_tokens_separator has it."""
+    triggers = len(_distinct(parse_tags(config.trigger_word)))
+    mark = config.keep_tokens_separator.strip()
+    if mark and mark in tags:
+        front = tags.index(mark)
+        rest = tags[front + 1 :]
+        back = rest.index(mark) if mark in rest else len(rest)
+        return tags[:front], rest[:back], _without_marks(rest[back:], config)
+    kept = max(config.keep_tokens, triggers)
+    return tags[:kept], tags[kept:], []
+
+
+def _without_marks(tags: list[str], config: DatasetConfig) -> list[str]:
+    return [tag for tag in tags if tag != config.keep_tokens_separator.strip()]
+
+
+def _written(tags: Sequence[str], config: DatasetConfig) -> str:
+    """The caption as the text encoder reads it: tags that secondary_separator held together are tags again."""
+    caption = format_tags(tags)
+    return caption.replace(config.secondary_separator, ",") if config.secondary_separator else caption
+
+
+def _is_captionless(epoch: int, config: DatasetConfig) -> bool:
+    every = config.caption_dropout_every_n_epochs
+    return every > 0 and epoch % every == 0
 
 
 def _prepended(tags: list[str], new: list[str], _: list[str]) -> list[str]:

@@ -9,7 +9,7 @@ import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..config import DatasetConfig
@@ -30,7 +30,8 @@ class Example:
 
     repeats: times it is seen in an epoch. caption: as read, before edits. size: (width, height) after EXIF
     orientation. digest: sha256 of the picture file, hex. folder: the name of its folder. class_tokens: what follows
-    the number in a kohya folder's name."""
+    the number in a kohya folder's name. is_reg: whether it shows the class rather than the subject. mask: the file of
+    its mask, if it has one, and that file's digest. caption_path: the caption's file, None where there is none."""
 
     path: Path
     repeats: int
@@ -39,6 +40,10 @@ class Example:
     digest: str
     folder: str
     class_tokens: str = ""
+    is_reg: bool = False
+    mask: Path | None = None
+    mask_digest: str = ""
+    caption_path: Path | None = None
 
     @property
     def name(self) -> str:
@@ -48,15 +53,34 @@ class Example:
 
 @dataclass(frozen=True)
 class Dataset:
-    """What was found in a dataset folder: examples in a fixed order, and warnings to show before training."""
+    """What was found in a dataset folder: examples in a fixed order, and warnings to show before training.
+
+    reg_dirs: repeats and number of pictures per folder of regularisation pictures, as they lie there; among the
+    examples they are repeated, or left out, so that there are as many of them as of the others."""
 
     examples: tuple[Example, ...]
     warnings: tuple[str, ...] = ()
+    reg_dirs: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+
+    @property
+    def subjects(self) -> list[Example]:
+        """The examples that show what is to be learned, not the class."""
+        return [example for example in self.examples if not example.is_reg]
+
+    @property
+    def num_train_images(self) -> int:
+        """Pictures to learn in an epoch, repeats counted: kohya's `ss_num_train_images`."""
+        return sum(example.repeats for example in self.subjects)
+
+    @property
+    def num_reg_images(self) -> int:
+        """Regularisation pictures, their folders' repeats counted: kohya's `ss_num_reg_images`."""
+        return sum(entry["n_repeats"] * entry["img_count"] for entry in self.reg_dirs.values())
 
     def tag_frequency(self) -> dict[str, dict[str, int]]:
         """How often each tag stands in each folder's captions, lower case: kohya's `ss_tag_frequency`."""
         frequency: dict[str, dict[str, int]] = {}
-        for example in self.examples:
+        for example in self.subjects:
             counts = frequency.setdefault(example.folder, {})
             for tag in parse_tags(example.caption.lower()):
                 counts[tag] = counts.get(tag, 0) + 1
@@ -65,14 +89,15 @@ class Dataset:
     def dirs(self) -> dict[str, dict[str, int]]:
         """Repeats and number of pictures per folder: kohya's `ss_dataset_dirs`."""
         dirs: dict[str, dict[str, int]] = {}
-        for example in self.examples:
+        for example in self.subjects:
             entry = dirs.setdefault(example.folder, {"n_repeats": example.repeats, "img_count": 0})
             entry["img_count"] += 1
         return dirs
 
     def fingerprint(self) -> str:
-        """Hex digest of all that decides training: the pictures' contents, captions and repeats, in order; no names."""
-        facts = [(example.digest, example.caption, example.repeats) for example in self.examples]
+        """Hex digest of all that decides training: the pictures' contents, captions, repeats, masks and roles, in
+        order; no names."""
+        facts = [_deciding(example) for example in self.examples]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
@@ -88,6 +113,7 @@ class _Folder:
 class _Captioned:
     path: Path
     text: str
+    caption_path: Path | None = None
     lacks: str = ""  # "no caption file" or "an empty caption file"
 
 
@@ -95,19 +121,25 @@ def scan(config: DatasetConfig) -> Dataset:
     """Find every picture in the dataset folder and its caption; read sizes and digests, not pixels.
 
     kohya's `N_name` folders (N repeats each), or else the pictures of the folder itself. Captions are `.txt` or
-    `.caption` files beside the pictures; without one, the name after N_ is the caption, as kohya has it. Hidden files,
-    caches and `__MACOSX` are passed over. Raises DataError for a folder that is missing, unreadable or without usable
-    pictures, and, where `config.bad_pictures` is "stop", for the first picture that cannot be used; ConfigError for
-    bucket settings that contradict each other."""
+    `.caption` files beside the pictures; without one, the name after N_ is the caption, as kohya has it. Where
+    `config.captions` is "none" every caption is empty. Hidden files, caches and `__MACOSX` are passed over. Raises
+    DataError for a folder that is missing, unreadable or without usable pictures, and, where `config.bad_pictures` is
+    "stop", for the first picture that cannot be used; ConfigError for bucket settings that contradict each other."""
     check_bucket_settings(config)
     warnings: list[str] = []
     root = _existing_folder(config.folder)
     examples: list[Example] = []
-    for folder in _training_folders(root, warnings):
+    set_aside = {Path(each).expanduser().resolve() for each in (config.masks_dir, config.reg_data_dir) if each.strip()}
+    for folder in _training_folders(root, set_aside, warnings):
         examples += _examples_of(folder, config, warnings)
     if not examples:
         raise DataError("\n".join([f"no picture in {root.name} can be used; replace them", *warnings]))
     return Dataset(tuple(examples), tuple(warnings))
+
+
+def _deciding(example: Example) -> tuple[object, ...]:
+    always = (example.digest, example.caption, example.repeats)
+    return (*always, example.is_reg, example.mask_digest) if example.is_reg or example.mask else always
 
 
 def _existing_folder(folder: str) -> Path:
@@ -121,8 +153,9 @@ def _existing_folder(folder: str) -> Path:
     return root.resolve()
 
 
-def _training_folders(root: Path, warnings: list[str]) -> list[_Folder]:
+def _training_folders(root: Path, set_aside: set[Path], warnings: list[str]) -> list[_Folder]:
     files, subfolders = _listed(root)
+    subfolders = [each for each in subfolders if each.resolve() not in set_aside]
     repeat_folders = [each for each in subfolders if _repeats_and_name(each.name)]
     if not repeat_folders:
         return [_flat_folder(root, files, subfolders, warnings)]
@@ -201,7 +234,9 @@ def _examples_of(folder: _Folder, config: DatasetConfig, warnings: list[str]) ->
             [DataError(f"{folder.path.name}: {_listed_names(foreign)} cannot be read here; save as PNG")],
         )
     facts = _inspected(pictures, config, warnings)
-    captioned = _captioned(folder, list(facts), warnings)
+    captioned = [_Captioned(each, "") for each in facts]
+    if config.captions == "files":
+        captioned = _captioned(folder, list(facts), warnings)
     return [
         Example(
             each.path,
@@ -211,6 +246,7 @@ def _examples_of(folder: _Folder, config: DatasetConfig, warnings: list[str]) ->
             facts[each.path].digest,
             folder.path.name,
             folder.class_tokens,
+            caption_path=each.caption_path,
         )
         for each in captioned
     ]
@@ -257,9 +293,9 @@ def _captioned(folder: _Folder, pictures: Sequence[Path], warnings: list[str]) -
         if caption.lines > 1:
             long.append(path.name)
         if caption.text:
-            found.append(_Captioned(picture, caption.text))
+            found.append(_Captioned(picture, caption.text, path))
         else:
-            found.append(_Captioned(picture, folder.class_tokens, lacks="an empty caption file"))
+            found.append(_Captioned(picture, folder.class_tokens, path, lacks="an empty caption file"))
     warnings.extend(_caption_warnings(folder, found, latin1, long))
     return found
 

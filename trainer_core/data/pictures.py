@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -71,6 +71,22 @@ def decode_picture(data: bytes, path: Path) -> Image.Image:
             raise DataError(f"{named(path)} is damaged ({_reason(error)}); replace it or remove it") from error
 
 
+def decode_opacity(data: bytes, path: Path) -> Image.Image:
+    """How opaque each pixel is, 0 to 255 in all three channels of an RGB picture, upright; white for one without
+    transparency. As `decode_picture`."""
+    with _opened(data, path) as image:
+        try:
+            image.load()
+            upright = ImageOps.exif_transpose(image)
+            if not _has_transparency(upright):
+                return Image.new("RGB", upright.size, "white")
+            return upright.convert("RGBA").getchannel("A").convert("RGB")
+        except MemoryError:
+            raise
+        except Exception as error:  # as in decode_picture
+            raise DataError(f"{named(path)} is damaged ({_reason(error)}); replace it or remove it") from error
+
+
 def read_bytes(path: Path) -> bytes:
     """The file's bytes. Raises DataError naming the file if it cannot be read or is not a file."""
     try:
@@ -98,6 +114,8 @@ def fit_to_bucket(image: Image.Image, placement: Placement) -> Image.Image:
 
     As kohya: area averaging when neither side grows, Lanczos otherwise. Only the part that is kept is computed, so a
     long strip of a picture needs no more memory than a square one."""
+    if placement.mirrored:
+        return ImageOps.mirror(fit_to_bucket(image, replace(placement, mirrored=False)))
     (bucket_width, bucket_height), (left, top) = placement.bucket, placement.crop
     scale_x, scale_y = image.width / placement.resized[0], image.height / placement.resized[1]
     x_edges = (left + np.arange(bucket_width + 1)) * scale_x
@@ -119,8 +137,11 @@ def size_conditioning(size: Size, placement: Placement) -> tuple[int, int, int, 
     """SDXL's (original height, width, crop top, left, target height, width) in pixels.
 
     size: the picture's (width, height). Original and target (the bucket) are kohya's; the crop is the real one, in
-    pixels of the resized picture, as the SDXL paper has it (arXiv:2307.01952 §2.2), where kohya computes another."""
+    pixels of the resized picture, as the SDXL paper has it (arXiv:2307.01952 §2.2), where kohya computes another. In a
+    mirrored picture it is what was cut off at the right."""
     (width, height), (left, top), bucket = size, placement.crop, placement.bucket
+    if placement.mirrored:
+        left = placement.resized[0] - bucket[0] - left
     return height, width, top, left, bucket[1], bucket[0]
 
 
@@ -177,11 +198,15 @@ def _is_complete(image: Image.Image, data: bytes) -> bool:
 def _as_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I") or image.mode == "F":
         return Image.fromarray(_eight_bits(np.asarray(image))).convert("RGB")
-    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+    if _has_transparency(image):
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(white, image).convert("RGB")
     return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _has_transparency(image: Image.Image) -> bool:
+    return image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info
 
 
 def _eight_bits(grey: np.ndarray) -> np.ndarray:

@@ -179,10 +179,10 @@ def _about_the_dataset(config: TrainConfig, facts: RunFacts) -> dict[str, Any]:
         "ss_shuffle_caption": dataset.shuffle_caption,
         "ss_keep_tokens": dataset.keep_tokens,
         "ss_caption_dropout_rate": dataset.caption_dropout_rate,
-        "ss_caption_dropout_every_n_epochs": 0,
-        "ss_caption_tag_dropout_rate": 0.0,
+        "ss_caption_dropout_every_n_epochs": dataset.caption_dropout_every_n_epochs,
+        "ss_caption_tag_dropout_rate": dataset.caption_tag_dropout_rate,
         "ss_color_aug": False,
-        "ss_flip_aug": False,
+        "ss_flip_aug": dataset.flip_aug,
         "ss_random_crop": False,
         "ss_face_crop_aug_range": None,
         "ss_resize_interpolation": None,
@@ -190,22 +190,23 @@ def _about_the_dataset(config: TrainConfig, facts: RunFacts) -> dict[str, Any]:
 
 
 def _about_the_loss(config: TrainConfig) -> dict[str, Any]:
+    loss = config.loss
     return {
-        "ss_loss_type": "l2",
-        "ss_huber_schedule": "snr",
-        "ss_huber_scale": 1.0,
-        "ss_huber_c": 0.1,
-        "ss_prior_loss_weight": 1.0,
-        "ss_min_snr_gamma": config.loss.min_snr_gamma or None,
-        "ss_debiased_estimation": False,
-        "ss_zero_terminal_snr": config.loss.zero_terminal_snr,
-        "ss_noise_offset": None,
-        "ss_noise_offset_random_strength": False,
-        "ss_adaptive_noise_scale": None,
-        "ss_multires_noise_iterations": None,
-        "ss_multires_noise_discount": 0.3,
-        "ss_ip_noise_gamma": None,
-        "ss_ip_noise_gamma_random_strength": False,
+        "ss_loss_type": loss.loss_type,
+        "ss_huber_schedule": loss.huber_schedule,
+        "ss_huber_scale": loss.huber_scale,
+        "ss_huber_c": loss.huber_c,
+        "ss_prior_loss_weight": loss.prior_loss_weight,
+        "ss_min_snr_gamma": loss.min_snr_gamma or None,
+        "ss_debiased_estimation": loss.debiased_estimation_loss,
+        "ss_zero_terminal_snr": loss.zero_terminal_snr,
+        "ss_noise_offset": loss.noise_offset or None,
+        "ss_noise_offset_random_strength": loss.noise_offset_random_strength,
+        "ss_adaptive_noise_scale": loss.adaptive_noise_scale or None,
+        "ss_multires_noise_iterations": loss.multires_noise_iterations or None,
+        "ss_multires_noise_discount": loss.multires_noise_discount,
+        "ss_ip_noise_gamma": loss.ip_noise_gamma or None,
+        "ss_ip_noise_gamma_random_strength": loss.ip_noise_gamma_random_strength,
     }
 
 

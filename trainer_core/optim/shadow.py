@@ -42,10 +42,14 @@ class Shadow:
 
     def refresh(self, step_was_finite: Tensor) -> None:
         """After an optimizer step: copy the masters, and adapt the loss scale to whether the gradient was finite."""
-        if self.is_copy:
-            self._values.copy_(self._buffer.params)
+        self.copy_masters()
         if self.scale is not None:
             self.scale.adapt(step_was_finite)
+
+    def copy_masters(self) -> None:
+        """Compute with what the masters are now."""
+        if self.is_copy:
+            self._values.copy_(self._buffer.params)
 
     def state_dict(self) -> dict[str, Tensor]:
         """What must be kept to go on exactly."""
@@ -53,8 +57,7 @@ class Shadow:
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Go on from a kept state; the masters have been loaded before."""
-        if self.is_copy:
-            self._values.copy_(self._buffer.params)
+        self.copy_masters()
         if self.scale is not None:
             self.scale.value.copy_(state["loss_scale"])
             self.scale.age.copy_(state["loss_scale_age"])
