@@ -12,12 +12,12 @@ from torch.nn import functional as F
 
 from ..config import NetworkConfig
 from ..errors import ConfigError
-from .base import ALGORITHMS, BaseAlgorithm, Layer, convolved, dropped, has_kernel, row_mask
+from .base import ALGORITHMS, BaseAlgorithm, Layer, convolved, dropped, row_mask
 from .low_rank import by_column, kaiming_uniform
 from .targets import Adaptable
 
 W1, W1_A, W1_B = "lokr_w1", "lokr_w1_a", "lokr_w1_b"
-W2, W2_A, W2_B, T2 = "lokr_w2", "lokr_w2_a", "lokr_w2_b", "lokr_t2"
+W2, W2_A, W2_B = "lokr_w2", "lokr_w2_a", "lokr_w2_b"
 
 
 @dataclass(frozen=True)
@@ -37,24 +37,24 @@ class LoKr(BaseAlgorithm):
 
     rank_dropout drops rows of ΔW and dropout values of its output, as in LyCORIS (which never rescales)."""
 
-    suffixes: tuple[str, ...] = (W1, W1_A, W1_B, W2, W2_A, W2_B, T2)
+    suffixes: tuple[str, ...] = (W1, W1_A, W1_B, W2, W2_A, W2_B)
     reaches_convolutions = True
 
     def __init__(self, config: NetworkConfig):
-        """Takes rank, alpha, the dropouts, factor, full_matrix, decompose_both and use_tucker.
+        """Takes rank, alpha, the dropouts, factor, full_matrix and decompose_both.
 
-        Raises ConfigError for a factor of 0."""
+        Raises ConfigError for a factor of 0, and for use_tucker, whose files neither ComfyUI nor LyCORIS can load."""
         super().__init__(config)
         if config.factor == 0:
             raise ConfigError('"network.factor" is 0; give -1, or a number of 1 and more')
+        if config.use_tucker:
+            raise ConfigError("use_tucker with lokr makes files that ComfyUI and LyCORIS cannot load; switch it off")
         self._factor, self._is_full, self._decomposes_both = config.factor, config.full_matrix, config.decompose_both
-        self._use_tucker = config.use_tucker
 
     def init(self, layer: Layer, generator: torch.Generator) -> dict[str, Tensor]:
-        """w1 (w1_a, w1_b) and w2_a, t2 ~ Kaiming-uniform(√5); w2, or w2_b, is 0: as LyCORIS draws them."""
+        """w1 (w1_a, w1_b) and w2_a ~ Kaiming-uniform(√5); w2, or w2_b, is 0: as LyCORIS draws them."""
         split, rank = self._split(layer.module), layer.rank
         kernel = tuple(layer.module.weight.shape[2:])
-        is_tucker = self._use_tucker and has_kernel(layer.module)
         start: dict[str, Tensor] = {}
         if self._has_low_rank_w1(layer):
             start[W1_A] = kaiming_uniform(split.a, rank, generator=generator)
@@ -63,10 +63,6 @@ class LoKr(BaseAlgorithm):
             start[W1] = kaiming_uniform(split.a, split.c, generator=generator)
         if not self._has_low_rank_w2(layer):
             start[W2] = torch.zeros(split.b, split.d, *kernel)
-        elif is_tucker:
-            start[W2_A] = kaiming_uniform(rank, split.b, generator=generator)
-            start[W2_B] = torch.zeros(rank, split.d)
-            start[T2] = kaiming_uniform(rank, rank, *kernel, generator=generator)
         else:
             start[W2_A] = kaiming_uniform(split.b, rank, generator=generator)
             start[W2_B] = torch.zeros(rank, split.d * layer.module.weight[0, 0].numel())
@@ -119,9 +115,6 @@ class LoKr(BaseAlgorithm):
         h = x.reshape(batch * split.c, split.d, *x.shape[2:])
         if W2 in weights:
             h = convolved(module, h, weights[W2])
-        elif T2 in weights:
-            h = F.conv2d(h, weights[W2_B][:, :, None, None])
-            h = F.conv2d(convolved(module, h, weights[T2]), weights[W2_A].t()[:, :, None, None])
         else:
             h = convolved(module, h, weights[W2_B].view(-1, split.d, *module.kernel_size))
             h = F.conv2d(h, weights[W2_A][:, :, None, None])
@@ -133,8 +126,6 @@ class LoKr(BaseAlgorithm):
         """[b, d], on convolutions [b, d, kh, kw]."""
         if W2 in weights:
             return weights[W2]
-        if T2 in weights:
-            return torch.einsum("ijkl,jr,ip->prkl", weights[T2], weights[W2_B], weights[W2_A])
         return (weights[W2_A] @ weights[W2_B]).view(-1, self._split(layer.module).d, *layer.module.weight.shape[2:])
 
     def _split(self, module: Adaptable) -> Split:

@@ -23,6 +23,18 @@ VARIANTS: list[dict[str, Any]] = [
     {"algo": "boft", "rescaled": True},
     {"algo": "dylora", "rs_lora": True},
     {"algo": "full", "train_norm": True},
+    {"algo": "locon", "preset": "full"},
+    {"algo": "loha", "conv_rank": 4, "use_tucker": True},
+    {"algo": "loha", "rank": 4, "rs_lora": True, "preset": "full"},
+    {"algo": "lokr", "rank": 4, "factor": 8},
+    {"algo": "lokr", "use_tucker": True},
+    {"algo": "lokr", "rank": 2, "factor": 8, "decompose_both": True, "rs_lora": True},
+    {"algo": "lokr", "factor": 4, "full_matrix": True, "preset": "full"},
+    {"algo": "lora", "dora_wd": True},
+    {"algo": "lora", "dora_wd": True, "wd_on_output": True},
+    {"algo": "locon", "dora_wd": True, "use_tucker": True},
+    {"algo": "loha", "dora_wd": True, "conv_rank": 4},
+    {"algo": "lokr", "dora_wd": True, "rank": 4, "factor": 8},
 ]
 
 
@@ -91,23 +103,22 @@ def check_the_bypass_loader_applies_ia3(path: Path) -> None:
     try:
         with torch.inference_mode():
             model, _ = comfy.sd.load_bypass_lora_for_models(loaded.model, None, network.state_dict(), 0.5, 0.0)
-            plain = loaded.model.model.diffusion_model
             for injection in model.injections["bypass_lora"]:
                 injection.inject(model)
+            deltas = network.delta_weights()
             for adapter in network.adapters:
                 if adapter.component == "unet":
-                    _require_bypassed_as_merged(plain, adapter, network.delta_weights()[adapter.key])
+                    _require_bypassed_as_merged(adapter.layer.module, deltas[adapter.key])
             for injection in model.injections["bypass_lora"]:
                 injection.eject(model)
     finally:
         unregister_ia3()
 
 
-def _require_bypassed_as_merged(unet: Any, adapter: Any, delta: Any) -> None:
+def _require_bypassed_as_merged(module: Any, delta: Any) -> None:
     import torch
     from torch.nn import functional as F
 
-    module = adapter.layer.module
     is_linear = isinstance(module, torch.nn.Linear)
     inputs = module.weight.shape[1]
     x = torch.randn(2, 5, inputs) if is_linear else torch.randn(2, inputs, 6, 6)
