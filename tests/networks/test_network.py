@@ -17,7 +17,8 @@ ALGOS = ALGORITHMS.names()
 
 
 def build(components, seed: int = 1, **settings) -> Network:
-    return build_network(NetworkConfig(**{"rank": 4, "alpha": 2.0, **settings}), components, SD1, seed)
+    own = {"norm": {"train_text_encoder": False}}.get(settings.get("algo", ""), {})
+    return build_network(NetworkConfig(**{"rank": 4, "alpha": 2.0, **own, **settings}), components, SD1, seed)
 
 
 def randomize(network: Network, seed: int = 0) -> Network:

@@ -75,7 +75,9 @@ class NetworkConfig:
     full_matrix: bool = setting(False, help="LoKr: both matrices whole, whatever the rank.", advanced=True)
     decompose_both: bool = setting(False, help="LoKr: the smaller matrix in low rank too.", advanced=True)
     train_on_input: bool = setting(
-        False, help="(IA)³: scale every layer's inputs instead of its outputs.", advanced=True
+        True,
+        help="(IA)³: scale what enters a feed-forward's second layer, as LyCORIS's preset ia3, not what leaves it.",
+        advanced=True,
     )
     block_size: int = setting(4, help="DyLoRA: ranks that are trained together (kohya: unit).", ge=1, advanced=True)
     constraint: float = setting(0.0, help="OFT, BOFT: how far it may rotate; 0 leaves it.", ge=0, advanced=True)

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..config import NetworkConfig, trains_text_encoder
+from ..errors import ConfigError
 from .base import ALGORITHMS, BaseAlgorithm, Layer
 from .targets import Adaptable
 
@@ -23,6 +25,15 @@ class Norm(BaseAlgorithm):
     reaches_matrices = False
     reaches_convolutions = True
     reaches_norms = True
+
+    def __init__(self, config: NetworkConfig):
+        """Takes no options. Raises ConfigError where it is asked to train text encoders by itself: the norms of theirs
+        have no names in files that ComfyUI knows."""
+        super().__init__(config)
+        if ALGORITHMS.get(config.algo) is Norm and trains_text_encoder(config):
+            raise ConfigError(
+                '"norm" trains the UNet alone, as ComfyUI loads no norms of text encoders; set train_text_encoder to false'
+            )
 
     def size(self, module: Adaptable) -> tuple[int, float]:
         """1 and 1: it has no size."""
