@@ -56,10 +56,11 @@ def _epochs(session: Session, is_cancelled: Callable[[], bool]) -> Iterator[Even
             yield Stepped(session.step, plan.total_steps, epoch)  # no device sync: numbers come when the meter is read
             yield from session.meter.due()
         yield from session.meter.rest()
-        if plan.saves(epoch):
-            yield session.save_epoch(epoch)
-        if plan.samples(epoch):
-            yield from previews(plan.config, session.host, session.network, session.folder, epoch, is_cancelled)
+        with session.learner.averaged():
+            if plan.saves(epoch):
+                yield session.save_epoch(epoch)
+            if plan.samples(epoch):
+                yield from previews(plan.config, session.host, session.network, session.folder, epoch, is_cancelled)
         session.save_state_now_and_then()
 
 
