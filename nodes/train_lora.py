@@ -137,6 +137,7 @@ class TrainLoRA(io.ComfyNode):
         newest_model, newest_clip = with_lora(model, clip, run.epoch(-1).state_dict(), 1.0, 1.0)
         shown = {
             "lazylora_curve": as_curve(thinned(measurements)),
+            "lazylora_announced": display.announced,
             "lazylora_warnings": display.warnings,
             **_newest_previews(run),
         }

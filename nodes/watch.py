@@ -15,6 +15,7 @@ from ..trainer_core.events import (
     Measured,
     Measurement,
     Planned,
+    Prepared,
     Sampled,
     Saved,
     Stepped,
@@ -78,14 +79,17 @@ class NodeDisplay:
         self._bar = ProgressBar(1)
         self._pace = Pace(0)
         self._last: Measurement | None = None
+        self.announced: list[str] = []
         self.warnings: list[str] = []
 
     def show(self, event: Event) -> None:
         """Show one event. Raises ComfyUI's own exception when the stop button was pressed meanwhile."""
         if isinstance(event, Planned):
             self._pace = Pace(event.plan.config.max_train_epochs)
-            self._say(describe_plan(event.plan))
             self._send("planned", total_steps=event.plan.total_steps)
+            self._announce(describe_plan(event.plan))
+        elif isinstance(event, Prepared):
+            self._announce(str(event.footprint))
         elif isinstance(event, Cached):
             self._say(f"encoding {event.what}: {event.done}/{event.total}")
             self._bar.update_absolute(event.done, event.total)
@@ -101,6 +105,13 @@ class NodeDisplay:
             logging.warning("LazyLoRA: %s", event.message)
             self.warnings.append(event.message)
             self._send("warned", message=event.message)
+
+    def _announce(self, text: str) -> None:
+        """What is said before the first step stays in sight; the line of progress text soon says something else."""
+        logging.info("LazyLoRA: %s", text)
+        self.announced.append(text)
+        self._say(text)
+        self._send("announced", text=text)
 
     def _say(self, text: str) -> None:
         self._server.send_progress_text(text, self._node_id, self._server.client_id)

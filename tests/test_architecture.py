@@ -24,7 +24,7 @@ LAYERS = (
     {"families", "plan"},
     {"files", "hosts", "networks"},
     {"recipes"},
-    {"docs_table", "learner", "run", "sampling", "watch"},
+    {"docs_table", "footprint", "learner", "run", "sampling", "watch"},
     {"session"},
     {"train"},
     {"demo"},

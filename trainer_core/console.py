@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from .events import Cached, Event, Finished, Measured, Planned, Sampled, Saved, Stepped, Warned
+from .events import Cached, Event, Finished, Measured, Planned, Prepared, Sampled, Saved, Stepped, Warned
 
 
 def shown(events: Iterable[Event]) -> Iterator[Event]:
@@ -34,6 +34,8 @@ class _Bars:
                 f"{pictures} pictures, {plan.steps_per_epoch} steps an epoch, {plan.config.max_train_epochs} epochs, "
                 f"{plan.total_steps} steps in all"
             )
+        elif isinstance(event, Prepared):
+            self._say(str(event.footprint))
         elif isinstance(event, Warned):
             self._say(f"warning: {event.message}")
         elif isinstance(event, Cached):

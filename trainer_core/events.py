@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Union
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from .footprint import Footprint
     from .plan import Plan
 
 
@@ -17,6 +18,13 @@ class Planned:
     """What will happen: sent once, before anything is loaded or computed."""
 
     plan: Plan
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """How much the run will take: sent once, when the model is there and the adapters are built, before any step."""
+
+    footprint: Footprint
 
 
 @dataclass(frozen=True)
@@ -112,4 +120,4 @@ class Finished:
     trained_steps: int  # in this call: 0 when the run had been finished before
 
 
-Event = Union[Planned, Cached, Stepped, Measured, Spiked, TurnedBack, Sampled, Saved, Warned, Finished]
+Event = Union[Planned, Prepared, Cached, Stepped, Measured, Spiked, TurnedBack, Sampled, Saved, Warned, Finished]

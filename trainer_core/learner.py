@@ -81,6 +81,11 @@ class Learner:
         """Zero what has accumulated, in place."""
         self.buffer.zero_grads()
 
+    def size(self) -> int:
+        """Bytes on the device: parameters and their copy for the forward pass, gradients, optimizer state."""
+        kept = [*self.state_dict().values(), self.buffer.grads, *self.shadow.tensors()]
+        return sum(tensor.nbytes for tensor in kept)
+
     def state_dict(self) -> dict[str, Tensor]:
         """Parameters and optimizer state, as flat tensors on the device."""
         return {

@@ -22,12 +22,13 @@ from .diffusion.cond import Cond
 from .diffusion.objective import Objective
 from .diffusion.process import Process, zero_terminal_snr
 from .errors import TrainingError
-from .events import Event, Saved
+from .events import Event, Prepared, Saved, Warned
 from .files.event_log import EventLog
 from .files.lora_file import save_lora
 from .files.metadata import RunFacts, build_metadata
 from .files.resume import ResumeState, load_resume_state, save_resume_state
 from .files.run_folder import RunFolder, open_run_folder, run_key
+from .footprint import footprint, too_large
 from .learner import Learner
 from .meter import Meter
 from .networks.network import Network, build_network
@@ -95,7 +96,7 @@ class Session:
         self.zero = torch.zeros((), device=host.device)
         self.step = 0
         self._saved_step, self._saved_at = 0, time.monotonic()
-        self._precision = _PRECISIONS[dtype]
+        self._dtype = dtype
         self._started_at = datetime.now(timezone.utc)
         self._trains_text = any(component != "unet" for component in network.parameters_by_component())
         self._text_options = text_options(config)
@@ -123,6 +124,14 @@ class Session:
     def steps_into(self, epoch: int) -> int:
         """How many optimizer steps of that epoch are done."""
         return self.step - (epoch - 1) * self.plan.steps_per_epoch
+
+    def prepared(self) -> Iterator[Event]:
+        """Say how much the run will take."""
+        save_dtype = _SAVE_DTYPES[self.plan.config.save_precision]
+        taken = footprint(self.plan, self.host, self.network, self.learner.size(), self._dtype, save_dtype)
+        yield Prepared(taken)
+        if warning := too_large(taken, self.host.device):
+            yield Warned(warning)
 
     def fill_latents(self) -> Iterator[Event]:
         """Encode the pictures that are not cached yet, and read their masks."""
@@ -218,7 +227,7 @@ class Session:
             dataset_dirs=dataset.dirs(),
             reg_dataset_dirs=dataset.reg_dirs,
             tag_frequency=dataset.tag_frequency(),
-            precision=self._precision,
+            precision=_PRECISIONS[self._dtype],
             model_name=self.host.model_name,
             host=self.host.name,
         )

@@ -46,6 +46,7 @@ def train(config: TrainConfig, host: Host, is_cancelled: Callable[[], bool] = ne
 
 def _epochs(session: Session, is_cancelled: Callable[[], bool]) -> Iterator[Event]:
     plan = session.plan
+    yield from session.prepared()
     yield from session.fill_latents()
     for epoch in session.epochs_left():
         windows = plan.windows(epoch)

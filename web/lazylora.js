@@ -14,7 +14,8 @@ app.registerExtension({
   setup() {
     listen("planned", (view, { total_steps }) => view.begin(total_steps));
     listen("measured", (view, { measurements }) => view.add(measurements));
-    listen("warned", (view, { message }) => view.warn(message));
+    listen("announced", (view, { text }) => view.note(text));
+    listen("warned", (view, { message }) => view.note(message));
   },
 
   nodeCreated(node) {
@@ -80,15 +81,15 @@ class TrainingView {
     this.canvas.style.display = "block";
     addElement(node, "curves", this.canvas, CHART_HEIGHT, 3 * CHART_HEIGHT);
     new ResizeObserver(() => draw(this.canvas, this.curves)).observe(this.canvas);
-    this.warnings = null;
+    this.notes = null;
   }
 
   begin(totalSteps) {
     this.curves.clear();
     this.curves.totalSteps = totalSteps;
-    this.warned = new Set();
-    if (this.warnings) {
-      show(this.warnings, "");
+    this.noted = new Set();
+    if (this.notes) {
+      show(this.notes, "");
     }
     this.redraw();
   }
@@ -98,11 +99,12 @@ class TrainingView {
     this.redraw();
   }
 
-  warn(message) {
-    this.warned ??= new Set();
-    this.warned.add(message);
-    this.warnings ??= addText(this.node, "warnings", "", TEXT_HEIGHT);
-    show(this.warnings, [...this.warned].join("\n"));
+  /** A line under the curves: what the run will take, and warnings. */
+  note(line) {
+    this.noted ??= new Set();
+    this.noted.add(line);
+    this.notes ??= addText(this.node, "notes", "", TEXT_HEIGHT);
+    show(this.notes, [...this.noted].join("\n"));
   }
 
   /** The whole curve of the run, earlier sessions included, once it has ended or was there already. */
@@ -111,7 +113,7 @@ class TrainingView {
       this.curves.clear();
       this.curves.add(output.lazylora_curve);
     }
-    (output.lazylora_warnings ?? []).forEach((message) => this.warn(message));
+    [...(output.lazylora_announced ?? []), ...(output.lazylora_warnings ?? [])].forEach((line) => this.note(line));
     this.redraw();
   }
 

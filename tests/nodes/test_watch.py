@@ -16,7 +16,7 @@ from PIL import Image
 from tests.nodes.pack import load
 
 watch, events, job_module = load("nodes.watch"), load("trainer_core.events"), load("trainer_core.job")
-report, errors = load("nodes.report"), load("trainer_core.errors")
+report, errors, footprint = load("nodes.report"), load("trainer_core.errors"), load("trainer_core.footprint")
 
 
 class Stopped(BaseException):
@@ -173,6 +173,15 @@ def test_warnings_are_kept_for_the_node(server: Server):
     display.show(events.Warned("few steps"))
     assert display.warnings == ["few steps"]
     assert server.sent == [("lazylora.warned", {"node": "7", "message": "few steps"})]
+
+
+def test_what_the_run_will_take_stays_in_sight(server: Server):
+    display = watch.NodeDisplay("7")
+    taken = footprint.Footprint(10, 212_000, 2 * 10**9, 10**8, 9 * 10**8)
+    display.show(events.Prepared(taken))
+    [line] = display.announced
+    assert line.startswith("a file of about 212 KB an epoch; about 3 GB of memory")
+    assert server.sent == [("lazylora.announced", {"node": "7", "text": line})] and server.texts == [line]
 
 
 def test_the_pace_is_measured_from_where_this_session_began():

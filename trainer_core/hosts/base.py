@@ -105,6 +105,11 @@ class Host(Protocol):
         blocks in backward. Raises HostError for what cannot be trained (quantised weights, a patched model …)."""
         ...
 
+    def weight_bytes(self) -> int:
+        """Bytes of the base model's weights that are on the device while a step is computed, copies in the compute
+        dtype included."""
+        ...
+
     def encode_images(self, pixels: Tensor) -> Tensor:
         """[B, 3, H, W] in [-1, 1] → scaled latents [B, C, H/8, W/8] fp32, the posterior's mean."""
         ...

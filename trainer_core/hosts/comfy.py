@@ -72,7 +72,7 @@ class ComfyHost:
         self._node_thread = threading.get_ident()
         self._dtype = torch.float32
         self._trained: tuple[str, ...] = ()
-        self._is_crowded = False
+        self._is_crowded = self._is_checkpointed = False
 
     @property
     def name(self) -> str:
@@ -138,11 +138,11 @@ class ComfyHost:
         dtype = compute_dtype(precision, self.device)
         with ExitStack() as undo:
             undo.callback(_empty_cache)
-            for attribute in ("_model", "_clip_patcher", "_dtype", "_trained", "_is_crowded"):
+            for attribute in ("_model", "_clip_patcher", "_dtype", "_trained", "_is_crowded", "_is_checkpointed"):
                 undo.callback(setattr, self, attribute, getattr(self, attribute))
             undo.enter_context(interrupts_left_to(self._node_thread))
             self._model = unshared(self._model, self.device)
-            self._dtype, self._trained = dtype, tuple(components)
+            self._dtype, self._trained, self._is_checkpointed = dtype, tuple(components), checkpointing
             if self._trains_text:
                 self._clip_patcher = unshared(self._clip_patcher, self.device)
             load_whole(self._patchers_in_training(), self.device, alone=True)
@@ -156,6 +156,13 @@ class ComfyHost:
             if checkpointing:
                 undo.enter_context(checkpointed(checkpointable_blocks(trunks)))
             yield dtype
+
+    def weight_bytes(self) -> int:
+        """See `Host.weight_bytes`: of the trunks in training. Weights that are stored in another dtype are cast anew in
+        every forward, and autograd keeps the copies until the backward; checkpointed blocks drop theirs."""
+        weights = [weight for trunk in self._trunks_in_training().values() for weight in trunk.parameters()]
+        casts = () if self._is_checkpointed else (each for each in weights if each.dtype != self._dtype)
+        return sum(each.nbytes for each in weights) + sum(each.numel() * self._dtype.itemsize for each in casts)
 
     @torch.no_grad()
     def encode_images(self, pixels: Tensor) -> Tensor:

@@ -106,6 +106,11 @@ class DiffusersHost:
             self._dtype = dtype
             yield dtype
 
+    def weight_bytes(self) -> int:
+        """See `Host.weight_bytes`: everything, the VAE included, as it stays on the device."""
+        modules = [*self.components().values(), self._pipeline.vae]
+        return sum(weight.nbytes for module in modules for weight in module.parameters())
+
     @torch.no_grad()
     def encode_images(self, pixels: Tensor) -> Tensor:
         """See `Host.encode_images`."""

@@ -51,6 +51,10 @@ class Shadow:
         if self.is_copy:
             self._values.copy_(self._buffer.params)
 
+    def tensors(self) -> list[Tensor]:
+        """The copy and its gradients, none in fp32."""
+        return [self._values, self._grads] if self.is_copy else []
+
     def state_dict(self) -> dict[str, Tensor]:
         """What must be kept to go on exactly."""
         return {} if self.scale is None else {"loss_scale": self.scale.value, "loss_scale_age": self.scale.age}
