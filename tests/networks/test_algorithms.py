@@ -101,8 +101,8 @@ def test_what_no_host_would_load_right_is_refused(components) -> None:
         ({"algo": "boft", "rank": 1}, "outputs of .* into blocks of at most 1; give a rank of 2 or more"),
         ({"algo": "glora", "rank": 8}, "give a smaller rank"),
         ({"algo": "norm", "train_text_encoder": True}, "trains the UNet alone"),
-        ({"algo": "dylora", "rank": 6}, r'"network.rank" is 6, which is not a multiple of block_size \(4\)'),
-        ({"algo": "dylora", "conv_rank": 6}, '"network.conv_rank" is 6'),
+        ({"algo": "dylora", "rank": 6}, r"its rank \(6\) is not a multiple of block_size \(4\)"),
+        ({"algo": "dylora", "conv_rank": 6}, r"conv1: its rank \(6\)"),
     ):
         with pytest.raises(ConfigError, match=words):
             build(components, **settings)

@@ -26,14 +26,17 @@ class DyLora(LowRank):
     reaches_convolutions = True
 
     def __init__(self, config: NetworkConfig):
-        """Takes rank, alpha, block_size and the dropouts. Raises ConfigError for a rank that blocks do not fill."""
-        super().__init__(replace(config, use_tucker=False))  # whose kernels between ranks could not be cut
-        for name, rank in (("rank", config.rank), ("conv_rank", config.conv_rank or config.rank)):
-            if rank % config.block_size:
-                raise ConfigError(
-                    f'"network.{name}" is {rank}, which is not a multiple of block_size ({config.block_size}); '
-                    "change one of them"
-                )
+        """Takes rank, alpha, block_size and the dropouts; not use_tucker, whose kernels between ranks cannot be cut."""
+        super().__init__(replace(config, use_tucker=False))
+
+    def init(self, layer: Layer, generator: torch.Generator) -> dict[str, Tensor]:
+        """As a LoRA. Raises ConfigError for a rank that blocks do not fill."""
+        if layer.rank % self.config.block_size:
+            raise ConfigError(
+                f"{layer.name}: its rank ({layer.rank}) is not a multiple of block_size ({self.config.block_size}); "
+                "change one of them"
+            )
+        return super().init(layer, generator)
 
     def forward(self, layer: Layer, weights: Mapping[str, Tensor], x: Tensor, y: Tensor, seed: int | None) -> Tensor:
         """A LoRA of the rank that the seed draws; without a seed the whole one."""

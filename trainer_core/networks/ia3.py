@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..config import NetworkConfig
+from ..errors import RunError
 from .base import ALGORITHMS, BaseAlgorithm, Layer
 from .channels import along_channels, without_bias
 from .targets import Adaptable
@@ -49,10 +51,7 @@ class IA3(BaseAlgorithm):
 
     def delta(self, layer: Layer, weights: Mapping[str, Tensor]) -> Tensor:
         """The weight's rows, or columns, times s."""
-        scale = weights[SCALE].flatten()
-        weight = layer.module.weight.to(scale.dtype)
-        axis = 1 if self.changes_input(layer) else 0
-        return weight * scale.view([-1 if each == axis else 1 for each in range(weight.ndim)])
+        return _change(layer.module, weights[SCALE], self.changes_input(layer))
 
     def input(self, layer: Layer, weights: Mapping[str, Tensor], x: Tensor, seed: int | None) -> Tensor:
         """x · (1 + s), in x's dtype: no more than one product beside the layer itself."""
@@ -62,3 +61,26 @@ class IA3(BaseAlgorithm):
         """y + s · (y - bias): no more than one product beside the layer itself."""
         scale = along_channels(layer.module, weights[SCALE].flatten().to(y.dtype))
         return torch.addcmul(y, without_bias(layer.module, y), scale)
+
+
+def as_differences(tensors: Mapping[str, Tensor], modules: Mapping[str, Any], dtype: torch.dtype) -> dict[str, Tensor]:
+    """An (IA)³ file as the `diff` of each weight, which every loader reads: exact, for the base that it is made with,
+    and as large as the weights that it changes (SD1.5: 270 MB in fp16).
+
+    tensors: under kohya's keys. modules: the base model's layers by key. Raises RunError for tensors of another kind
+    and for another base."""
+    found: dict[str, Tensor] = {}
+    for name in sorted({key.partition(".")[0] for key in tensors}):
+        scale, on_input = tensors.get(f"{name}.{SCALE}"), tensors.get(f"{name}.{ON_INPUT}")
+        if scale is None or on_input is None:
+            raise RunError(f"{name} has no {SCALE} and {ON_INPUT}: this is no (IA)³ file; choose one of algo ia3")
+        module = modules.get(name)
+        if module is None or module.weight.shape[1 if on_input else 0] != scale.numel():
+            raise RunError(f"{name} does not fit this model; give the one that the file was trained on")
+        found[f"{name}.diff"] = _change(module, scale.float(), bool(on_input)).to("cpu", dtype).contiguous()
+    return found
+
+
+def _change(module: Any, scale: Tensor, on_input: bool) -> Tensor:
+    weight, axis = module.weight.to(scale.dtype), 1 if on_input else 0
+    return weight * scale.view([-1 if each == axis else 1 for each in range(weight.ndim)])
