@@ -32,6 +32,7 @@ FROM_THE_HOST = ("torch", "numpy", "pillow", "safetensors")
 SMALL_PACKAGES = (
     "filelock>=3.9",
     "tqdm>=4.60",
+    "tomlkit>=0.12",
     "matplotlib>=3.7",
     "dadaptation>=3.1",
     "prodigyopt>=1.0",

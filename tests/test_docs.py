@@ -10,7 +10,7 @@ import pytest
 
 from trainer_core.cli import _parser
 from trainer_core.config import TrainConfig
-from trainer_core.docs_table import PAGE, settings_page
+from trainer_core.docs_table import PAGE, RECIPE_PAGES, recipe_page, settings_page
 from trainer_core.settings import all_settings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -24,6 +24,11 @@ def name_of(page: Path) -> str:
 
 def test_the_settings_page_is_up_to_date():
     assert PAGE.read_text(encoding="utf-8") == settings_page(), "run `python -m trainer_core.docs_table`"
+
+
+@pytest.mark.parametrize("page", RECIPE_PAGES, ids=lambda page: page.name)
+def test_the_pages_on_presets_and_importing_are_up_to_date(page):
+    assert page.read_text(encoding="utf-8") == recipe_page(page), "run `python -m trainer_core.docs_table`"
 
 
 def test_the_settings_page_has_every_setting():

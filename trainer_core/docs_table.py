@@ -1,6 +1,6 @@
-"""The settings page of the documentation, derived from the settings themselves.
+"""The pages of the documentation that derive from the code: the settings', the warnings' and the recipes' tables.
 
-`python -m trainer_core.docs_table` writes docs/settings.md; a test fails while that file is behind."""
+`python -m trainer_core.docs_table` writes them into docs/; tests fail while one of them is behind."""
 
 from __future__ import annotations
 
@@ -9,12 +9,16 @@ import typing
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from .advice.page import warnings_page
 from .config import TrainConfig
 from .networks import ALGORITHMS
 from .optim import OPTIMIZERS, SCHEDULES
+from .recipes.pages import filled_in, generated_parts
 from .settings import Setting, range_words, settings_of
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "settings.md"
+WARNINGS_PAGE = PAGE.with_name("warnings.md")
+RECIPE_PAGES = (PAGE.with_name("presets.md"), PAGE.with_name("importing.md"))
 
 _INTRODUCTION = """\
 # Settings
@@ -85,5 +89,13 @@ def _escaped(text: str) -> str:
     return text.replace("|", "\\|")
 
 
+def recipe_page(page: Path) -> str:
+    """docs/presets.md or docs/importing.md with its generated tables as they should be."""
+    return filled_in(page.read_text(encoding="utf-8"), generated_parts())
+
+
 if __name__ == "__main__":
+    for _page in RECIPE_PAGES:
+        _page.write_text(recipe_page(_page), encoding="utf-8", newline="\n")
     PAGE.write_text(settings_page(), encoding="utf-8", newline="\n")
+    WARNINGS_PAGE.write_text(warnings_page(), encoding="utf-8", newline="\n")

@@ -11,6 +11,9 @@ from .config import TrainConfig
 from .settings import Setting, all_settings, range_words
 
 
+_NEVER_SHORT = {"preset"}  # `--preset` is a guide's settings; network.preset, LyCORIS' layers, keeps its long name
+
+
 def add_setting_flags(parser: argparse.ArgumentParser, config: type = TrainConfig) -> None:
     """One flag per setting. Values stay text here; `settings.from_json` turns them into numbers and checks them."""
     found = [(path, each) for path, each in all_settings(config) if path != "dataset.tag_edits"]
@@ -18,7 +21,7 @@ def add_setting_flags(parser: argparse.ArgumentParser, config: type = TrainConfi
     top_level = {path for path, _ in found if "." not in path}
     for path, each in found:
         leaf = path.rpartition(".")[2]
-        is_short_unique = leaves[leaf] == 1 and leaf not in top_level
+        is_short_unique = leaves[leaf] == 1 and leaf not in top_level | _NEVER_SHORT
         names = [f"--{path}", *([f"--{leaf}"] if is_short_unique else [])]
         parser.add_argument(*names, dest=path, default=argparse.SUPPRESS, help=_help(each), **_shape(each))
 

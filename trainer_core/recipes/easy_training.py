@@ -70,7 +70,13 @@ CONTROLS = {
     "name": "the subset's name in that program",
 }
 # Version 5 without a word on it; the present program always says these.
-_DEFAULTS = {"optimizer_type": "AdamW8bit", "lr_scheduler": "cosine", "network_dim": 32, "network_alpha": 16}
+_DEFAULTS = {
+    "network_module": "networks.lora",
+    "network_dim": 32,
+    "network_alpha": 16,
+    "optimizer_type": "AdamW8bit",
+    "lr_scheduler": "cosine",
+}
 _OLD_LOCON = {"locon_dim": "conv_dim", "locon_alpha": "conv_alpha"}
 _SECTIONS = ("args", "dataset_args")
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from ..config import TrainConfig
 from ..errors import ConfigError
-from ..settings import all_settings, checked, settings_of
+from ..flags import merged
+from ..settings import all_settings, checked, from_json, settings_of, to_json
 from .report import APPLIED, SKIPPED, UNKNOWN, UNSUPPORTED, Assignments, Entry, ImportReport, flattened
 
 SOURCE = "LazyLoRA settings"
@@ -42,6 +43,15 @@ def read_own(values: Mapping[str, Any], skip: Collection[str] = ()) -> ImportRep
             taken.by_path[path] = value
             entries.append(Entry(path, value, APPLIED, f"{path} = {value}"))
     return ImportReport(SOURCE, taken.nested(), tuple(entries))
+
+
+def checked_values(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Our settings, perhaps only some of them, with every text turned into what it stands for.
+
+    Raises ConfigError as `settings.from_json` does."""
+    unnamed = {"output_name": "unnamed", "output_dir": ".", "dataset": {"folder": "."}}
+    whole = flattened(to_json(from_json(TrainConfig, merged(unnamed, values))))
+    return Assignments({path: whole[path] for path in flattened(values)}).nested()
 
 
 def _is_record(values: Mapping[str, Any]) -> bool:

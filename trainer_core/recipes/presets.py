@@ -12,8 +12,8 @@ from ..registry import Registry
 class Preset:
     """Settings that somebody found to work.
 
-    source, date: who says so, and when; guides age. when: whom it is for, in a sentence. values: nested and partial, for
-    `settings.from_json`. notes: what the guide says beside the numbers, and where they were adapted."""
+    source, date: who says so, and when; guides age. when: whom it is for, in a sentence. values: nested and partial,
+    for `settings.from_json`. notes: what the guide says beside the numbers, and where they were adapted."""
 
     name: str
     title: str
@@ -97,8 +97,8 @@ _ALL = (
         notes=(
             "Batch size as large as fits: 6 is its figure for a 3060 (12 GB). Repeats 1; steer by epochs.",
             "Weight decay 0.2 to 1: add 0.1 while it overfits before it has learned. Rates 0.5 to 1.",
-            "Alpha equal to rank where that is 8 or lower. 600 to 1200 steps at batch 6 for a character; 36 pictures of "
-            "3 characters began to burn after about 2400.",
+            "Alpha equal to rank where that is 8 or lower. 600 to 1200 steps at batch 6 for a character; 36 pictures "
+            "of 3 characters began to burn after about 2400.",
             'Its warm-up of "0.1" does not say of what; here it is 10% of the run.',
             "clip_skip 2 is for models of NAI's family.",
         ),
@@ -124,8 +124,8 @@ _ALL = (
         notes=(
             "The guide names no rank, only alpha equal to it. Warm-up 5 to 10%, weight decay 0.02 to 0.04.",
             "DAdaptAdamPreprint is what kohya's `DAdaptation` was when it was written.",
-            "Its trainer took the text encoder's 0.5 for everything (`lr_groups` `legacy_single` does so again); here the "
-            "text encoder really learns at half speed. That `decouple` separates the two rates is a mistake: it is "
+            "Its trainer took the text encoder's 0.5 for everything (`lr_groups` `legacy_single` does so again); here "
+            "the text encoder really learns at half speed. That `decouple` separates the two rates is a mistake: it is "
             "AdamW's kind of weight decay.",
         ),
     ),
@@ -177,7 +177,8 @@ _ALL = (
             "save_every_n_epochs": 1,
         },
         notes=(
-            "The guide trains with AdamW8bit, which saves memory and needs the package bitsandbytes; choose it by name.",
+            "The guide trains with AdamW8bit, which saves memory and needs the package bitsandbytes; choose it by "
+            "name.",
             "About 130 pictures × 5 repeats (folder `5_name`), 900 steps an epoch at batch 2 by its count; the second "
             "epoch is usually the best.",
             "An exact likeness: 1e-4 and more epochs. Looser: UNet 3.5e-4 and fewer repeats. Its rates for “detail” "
