@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from .config import TrainConfig, group_learning_rate
+from .networks.max_norm import MaxNorm
 from .networks.network import Network
 from .optim.args import parse_optimizer_args
 from .optim.base import build_optimizer
@@ -40,6 +41,8 @@ class Learner:
         if self.shadow.is_copy:
             network.bind(self.shadow.weights)
         self._ema = Ema(self.buffer.params, config.ema_decay) if config.ema_decay else None
+        longest = config.network.scale_weight_norms
+        self._max_norm = MaxNorm(network, longest) if longest else None
         self.is_between_steps = True
 
     def backward(self, loss: Tensor) -> None:
@@ -56,6 +59,8 @@ class Learner:
         was_finite = self.buffer.zero_nonfinite_grads(norm)
         self.is_between_steps = False
         self.optimizer.step(lr_factor)
+        if self._max_norm is not None:
+            self._max_norm.apply()
         if self._ema is not None:
             self._ema.follow()
         self.shadow.refresh(was_finite)

@@ -42,6 +42,7 @@ class Algorithm(Protocol):
 
     suffixes: tuple[str, ...]  # every trainable tensor that it may name; tells its files from others'
     precise: tuple[str, ...]  # those of them that stay fp32 in forward passes and files
+    multiplied: tuple[str, ...]  # those whose product is ΔW, so that scale_weight_norms can shorten it; else none
     reaches_matrices: bool  # whether it adapts attention and feed-forward layers
     reaches_convolutions: bool  # whether it also adapts resnets, downsamplers and upsamplers
     reaches_norms: bool  # whether it also adapts the LayerNorms and GroupNorms of the same blocks
@@ -104,6 +105,7 @@ class BaseAlgorithm:
 
     suffixes: tuple[str, ...] = ()
     precise: tuple[str, ...] = ()
+    multiplied: tuple[str, ...] = ()
     reaches_matrices: bool = True
     reaches_convolutions: bool = False
     reaches_norms: bool = False

@@ -53,6 +53,7 @@ class Decomposed:
         """Use `decomposed`."""
         self._algorithm, self._moments = algorithm, moments
         self.suffixes, self.precise = (*algorithm.suffixes, SCALE), (*algorithm.precise, SCALE)
+        self.multiplied = algorithm.multiplied
         self.reaches_matrices, self.reaches_norms = algorithm.reaches_matrices, algorithm.reaches_norms
         self.reaches_convolutions, self.usual_preset = algorithm.reaches_convolutions, algorithm.usual_preset
         self.size, self.constants = algorithm.size, algorithm.constants

@@ -21,6 +21,7 @@ class LoHa(BaseAlgorithm):
     rank_dropout drops rows of ΔW and dropout values of its output, as in LyCORIS (which never rescales)."""
 
     suffixes: tuple[str, ...] = (W1_A, W1_B, W2_A, W2_B, T1, T2)
+    multiplied: tuple[str, ...] = suffixes
     reaches_convolutions = True
 
     def __init__(self, config: NetworkConfig):

@@ -1,4 +1,4 @@
-"""LoKr: the Kronecker product of a small matrix and a larger one (Yeh et al. 2023, arXiv:2309.14859; LyCORIS `lokr`)."""
+"""LoKr: the Kronecker product of a small and a larger matrix (Yeh et al. 2023, arXiv:2309.14859; LyCORIS `lokr`)."""
 
 from __future__ import annotations
 
@@ -38,6 +38,7 @@ class LoKr(BaseAlgorithm):
     rank_dropout drops rows of ΔW and dropout values of its output, as in LyCORIS (which never rescales)."""
 
     suffixes: tuple[str, ...] = (W1, W1_A, W1_B, W2, W2_A, W2_B)
+    multiplied: tuple[str, ...] = suffixes
     reaches_convolutions = True
 
     def __init__(self, config: NetworkConfig):

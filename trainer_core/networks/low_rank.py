@@ -22,6 +22,7 @@ class LowRank(BaseAlgorithm):
     """ΔW = scale · up · down; on k×k convolutions `down` (under use_tucker `mid`) is k×k and `up` is 1×1."""
 
     suffixes: tuple[str, ...] = (DOWN, UP, MID)
+    multiplied: tuple[str, ...] = suffixes
 
     def __init__(self, config: NetworkConfig):
         """Takes rank, alpha, the dropouts and use_tucker."""
