@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from trainer_core.config import LossConfig
 from trainer_core.diffusion.loss import batch_loss, huber_thresholds, pointwise_loss
@@ -181,3 +182,58 @@ def test_the_default_objective_is_bit_for_bit_plain_mse_on_plain_noise():
     assert torch.equal(question.x_t, alphas.sqrt() * latents + (1 - alphas).sqrt() * noise)
     plain = (prediction - noise).square().flatten(1).mean(1).mean()
     assert torch.equal(objective.judge(prediction, question), plain)
+
+
+class Dispatched(TorchDispatchMode):
+    """Notes the name of every kernel that is asked for."""
+
+    def __init__(self):
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.names.append(str(func))
+        return func(*args, **(kwargs or {}))
+
+
+EVERYTHING = LossConfig(
+    noise_offset=0.1,
+    noise_offset_random_strength=True,
+    adaptive_noise_scale=0.01,
+    multires_noise_iterations=10,
+    ip_noise_gamma=0.1,
+    ip_noise_gamma_random_strength=True,
+    timestep_sampling="shift",
+    min_snr_gamma=5.0,
+    v_pred_like_loss=0.1,
+    debiased_estimation_loss=True,
+    loss_type="huber",
+)
+
+
+def kernels_of_a_step(settings, size):
+    objective = Objective(settings, EPSILON)
+    latents, mask, importance = torch.randn(2, 4, size, size), torch.ones(2, 1, size, size), torch.ones(2)
+    with Dispatched() as seen:
+        question = objective.question(latents, seeded(0, "cpu"))
+        objective.judge(question.x_t, question, mask, importance)
+    return seen.names
+
+
+def test_a_step_asks_for_few_kernels_and_never_waits_for_the_device():
+    plain, everything = kernels_of_a_step(LossConfig(), 64), kernels_of_a_step(EVERYTHING, 64)
+    assert not [name for name in everything if "_local_scalar_dense" in name or "nonzero" in name]
+    assert len(plain) <= 20 and len(everything) <= 90
+    assert len(kernels_of_a_step(EVERYTHING, 32)) <= len(everything), "not by pixel"
+
+
+@pytest.mark.gpu
+def test_nothing_waits_for_a_gpu():
+    objective = Objective(EVERYTHING, EPSILON.to("cuda"))
+    latents, mask = torch.randn(2, 4, 64, 64, device="cuda"), torch.ones(2, 1, 64, 64, device="cuda")
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        question = objective.question(latents, seeded(0, "cuda"))
+        objective.judge(question.x_t, question, mask, mask[:, 0, 0, 0])
+    finally:
+        torch.cuda.set_sync_debug_mode("default")

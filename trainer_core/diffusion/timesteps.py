@@ -33,6 +33,5 @@ def _sigmoid(count: int, loss: LossConfig, generator: torch.Generator) -> Tensor
 
 
 def _stratified(count: int, generator: torch.Generator) -> Tensor:
-    device = generator.device
-    order = torch.randperm(count, generator=generator, device=device)
-    return (order + torch.rand(count, generator=generator, device=device)) / count
+    order, within = torch.rand(2, count, generator=generator, device=generator.device)
+    return (order.argsort() + within) / count
