@@ -8,13 +8,13 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from .config import TrainConfig, group_learning_rate
+from .config import TrainConfig, chosen_optimizer, learning_rates
 from .networks.max_norm import MaxNorm
 from .networks.network import Network
 from .optim.args import parse_optimizer_args
-from .optim.base import build_optimizer
 from .optim.ema import Ema
 from .optim.flat import FlatBuffer, ParamGroup
+from .optim.packaged import build_optimizer
 from .optim.shadow import Shadow
 
 
@@ -27,16 +27,13 @@ class Learner:
     def __init__(self, config: TrainConfig, network: Network, dtype: torch.dtype):
         """dtype: of the forward pass. Raises ConfigError for an unknown optimizer or option."""
         self._max_grad_norm = config.optimizer.max_grad_norm
+        groups = network.groups()
+        rates = learning_rates(config.optimizer, [(group.component, group.rate) for group in groups])
         self.buffer = FlatBuffer(
-            [
-                ParamGroup(
-                    group.name, group.parameters, group.rate * group_learning_rate(config.optimizer, group.component)
-                )
-                for group in network.groups()
-            ]
+            [ParamGroup(group.name, group.parameters, lr) for group, lr in zip(groups, rates, strict=True)]
         )
         options = parse_optimizer_args(config.optimizer.optimizer_args)
-        self.optimizer = build_optimizer(config.optimizer.optimizer, self.buffer, options)
+        self.optimizer = build_optimizer(chosen_optimizer(config.optimizer), self.buffer, options)
         self.shadow = Shadow(self.buffer, dtype)
         if self.shadow.is_copy:
             network.bind(self.shadow.weights)
@@ -70,13 +67,14 @@ class Learner:
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """The parameters as they are saved and previewed: their running average, where one is kept. On exit they are
-        again those that train, bit for bit."""
-        if self._ema is None:
+        """The parameters as they are saved and previewed: their running average, where one is kept, or a schedule-free
+        optimizer's. On exit they are again those that train, bit for bit."""
+        average = self.optimizer.averaged() if self._ema is None else self._ema.average
+        if average is None:
             yield
             return
         trained = self.buffer.params.clone()
-        self._show(self._ema.average)
+        self._show(average)
         try:
             yield
         finally:

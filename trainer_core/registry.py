@@ -47,6 +47,10 @@ class Registry(Generic[T]):
         """Every registered name, in order of registration."""
         return tuple(self._entries)
 
+    def __contains__(self, name: str) -> bool:
+        """Whether something is filed under `name`."""
+        return _folded(name) in self._names
+
     def __iter__(self) -> Iterator[tuple[str, T]]:
         return iter(self._entries.items())
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from .dataset import TAG_OPERATIONS, DatasetConfig, TagEdit
 from .loss import PREDICTION_TYPES, LossConfig
 from .network import NetworkConfig, trains_text_encoder
-from .optimizer import OptimizerConfig, group_learning_rate
+from .optimizer import OptimizerConfig, chosen_optimizer, group_learning_rate, learning_rates
 from .run import PRECISIONS, TrainConfig, text_chunks
 from .sample import SampleConfig
 
@@ -20,7 +20,9 @@ __all__ = [
     "SampleConfig",
     "TagEdit",
     "TrainConfig",
+    "chosen_optimizer",
     "group_learning_rate",
+    "learning_rates",
     "text_chunks",
     "trains_text_encoder",
 ]

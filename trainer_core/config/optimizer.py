@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..settings import setting
@@ -27,6 +28,63 @@ class OptimizerConfig:
     lr_scheduler_num_cycles: int = setting(1, help="cosine_with_restarts: number of cycles.", ge=1, advanced=True)
     lr_scheduler_power: float = setting(1.0, help="polynomial: its power.", ge=0, advanced=True)
     max_grad_norm: float = setting(1.0, help="Longer gradients are cut to this length; 0 leaves them.", ge=0)
+    optimizer_type: str = setting(
+        "",
+        help="Any other optimizer, instead of the one above: a name of pytorch-optimizer (CAME) or a class of an "
+        "installed package (torch.optim.RAdam).",
+        advanced=True,
+    )
+    lr_groups: str = setting(
+        "scaled",
+        help="scaled: text encoder, UNet and blocks move at their own rates. legacy_single: all at the text encoder's, "
+        "as D-Adaptation did when the old guides were written.",
+        choices=("scaled", "legacy_single"),
+        advanced=True,
+    )
+    lr_scheduler_type: str = setting(
+        "",
+        help="Any other schedule, instead of the one above: a class of torch, e.g. CosineAnnealingLR.",
+        advanced=True,
+    )
+    lr_scheduler_args: str = setting(
+        "",
+        help="The schedule's arguments as key=value, e.g. `T_max=200` or `T_max=total`; counted in optimizer steps.",
+        advanced=True,
+    )
+    lr_decay_steps: str = setting(
+        "0", help="warmup_stable_decay: the fall at the end, written like lr_warmup_steps.", advanced=True
+    )
+    lr_scheduler_timescale: int | None = setting(
+        None,
+        help="inverse_sqrt: how slowly it falls, in steps; the warm-up's, or 10000, when left out.",
+        ge=1,
+        advanced=True,
+    )
+    lr_scheduler_min_lr_ratio: float | None = setting(
+        None,
+        help="cosine_with_min_lr, warmup_stable_decay, rex: what the rate ends at, as a share of it.",
+        ge=0,
+        le=1,
+        advanced=True,
+    )
+
+
+def chosen_optimizer(optimizer: OptimizerConfig) -> str:
+    """The optimizer's name or class: `optimizer_type` wins over `optimizer`."""
+    return optimizer.optimizer_type.strip() or optimizer.optimizer
+
+
+def learning_rates(optimizer: OptimizerConfig, groups: Sequence[tuple[str, float]]) -> list[float]:
+    """The base learning rate of each group, given as (component, rate relative to the component's).
+
+    Under `legacy_single` every group that moves takes the first one's, and the text encoder comes first: what kohya's
+    trainer did with D-Adaptation before dadaptation 3.0 (sd-scripts issue 274)."""
+    own = [rate * group_learning_rate(optimizer, component) for component, rate in groups]
+    if optimizer.lr_groups != "legacy_single":
+        return own
+    of_text = [lr for (component, _), lr in zip(groups, own, strict=True) if component != "unet"]
+    first = next((lr for lr in (*of_text, *own) if lr > 0), 0.0)
+    return [first if lr > 0 else 0.0 for lr in own]
 
 
 def group_learning_rate(optimizer: OptimizerConfig, component: str) -> float:

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from .. import __version__
-from ..config import NetworkConfig, TrainConfig
+from ..config import NetworkConfig, TrainConfig, chosen_optimizer
 from ..families.base import Family
 
 # ComfyUI shows no metadata of a file whose header passes 1 MiB; the tensors' own entries may take three quarters of it
@@ -148,7 +148,7 @@ def _about_the_optimizer(config: TrainConfig) -> dict[str, Any]:
     optimizer = config.optimizer
     arguments = ",".join(optimizer.optimizer_args.split())
     return {
-        "ss_optimizer": optimizer.optimizer + (f"({arguments})" if arguments else ""),
+        "ss_optimizer": chosen_optimizer(optimizer) + (f"({arguments})" if arguments else ""),
         "ss_learning_rate": optimizer.learning_rate,
         "ss_unet_lr": optimizer.unet_lr,
         "ss_text_encoder_lr": optimizer.text_encoder_lr,

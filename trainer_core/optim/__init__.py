@@ -5,9 +5,11 @@ from . import prodigy  # isort: skip
 from . import dadapt_adam  # isort: skip
 from . import adamw  # isort: skip
 from . import dadapt_adam_preprint, dadapt_lion, dadapt_sgd, dadapt_adagrad, dadapt_adan, lion  # isort: skip
+from . import packaged  # isort: skip
 from .args import parse_optimizer_args
-from .base import OPTIMIZERS, Optimizer, build_optimizer
+from .base import OPTIMIZERS, Optimizer
 from .flat import FlatBuffer, Group, ParamGroup, Place
+from .packaged import build_optimizer
 from .schedules import SCHEDULES, learning_rate_factors, warmup_steps
 
 __all__ = [
@@ -28,6 +30,7 @@ __all__ = [
     "dadapt_sgd",
     "learning_rate_factors",
     "lion",
+    "packaged",
     "parse_optimizer_args",
     "prodigy",
     "warmup_steps",

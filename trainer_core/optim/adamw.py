@@ -88,6 +88,10 @@ class AdamW:
     def _step(self) -> Tensor:
         return self._adamw.state[self._adamw.param_groups[0]["params"][0]]["step"]
 
+    def averaged(self) -> None:
+        """What trains is what is saved."""
+        return None
+
     def state_dict(self) -> dict[str, Tensor]:
         """The live state, flat: save or clone it before the next step."""
         return {**self._flat_state(), "step": self._step, "layout": self._buffer.layout}

@@ -1,4 +1,4 @@
-"""What every optimizer over a flat buffer offers, and how one is found by name and given its options."""
+"""What every optimizer over a flat buffer offers, where they register, and how one reads its options."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Optimizer(Protocol):
     """Moves the parameters of a FlatBuffer along its gradients, without waiting for the device."""
 
     options: Any
-    """The options as a frozen dataclass, defaults filled in."""
+    """The options as a frozen dataclass, defaults filled in; a package's as they were given."""
 
     @property
     def d(self) -> Tensor | None:
@@ -41,6 +41,10 @@ class Optimizer(Protocol):
 
     def effective_lr(self, lr_factor: float) -> dict[str, Tensor | float]:
         """Each group's d · lr · lr_factor, by name, on the device."""
+        ...
+
+    def averaged(self) -> Tensor | None:
+        """The parameters to save and preview, [N], where they are not those that train; else None."""
         ...
 
     def state_dict(self) -> dict[str, Tensor]:
@@ -63,13 +67,6 @@ class Optimizer(Protocol):
 
 
 OPTIMIZERS: Registry[Callable[[FlatBuffer, Mapping[str, object]], Optimizer]] = Registry("optimizer")
-
-
-def build_optimizer(name: str, buffer: FlatBuffer, options: Mapping[str, object]) -> Optimizer:
-    """The optimizer of that name (case does not matter) over the buffer.
-
-    Raises ConfigError for an unknown name or option, with the nearest known one, and for a value out of range."""
-    return OPTIMIZERS.get(name)(buffer, options)
 
 
 def read_options(kind: type[Options], options: Mapping[str, object]) -> Options:

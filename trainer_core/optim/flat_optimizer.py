@@ -105,6 +105,10 @@ class FlatOptimizer(Generic[Options]):
         if lr > 0 or self._form.moves_at_zero:
             self._numbers = self._step(self.options, self._blocks, self._numbers, lr)
 
+    def averaged(self) -> None:
+        """What trains is what is saved."""
+        return None
+
     def state_dict(self) -> dict[str, Tensor]:
         """The live state, flat: save or clone it before the next step."""
         return {**self._streams, **self._numbers, "layout": self._buffer.layout}
