@@ -8,6 +8,7 @@ from ..trainer_core.hosts.comfy_ia3 import register_ia3
 from .configure import ConfigureNetwork, ConfigureOptimizer
 from .dataset import LoadDataset, TagDataset
 from .epochs import EpochGrid, EpochsForEfficiency, LoadEpoch
+from .import_recipe import ImportRecipe
 from .train_lora import TrainLoRA
 
 
@@ -20,6 +21,7 @@ class LazyLoraExtension(ComfyExtension):
             TagDataset,
             ConfigureNetwork,
             ConfigureOptimizer,
+            ImportRecipe,
             TrainLoRA,
             LoadEpoch,
             EpochGrid,

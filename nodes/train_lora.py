@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +27,9 @@ from .errors import plainly, said
 from .folders import output_folder
 from .inputs import in_saved_order, inputs_of, settings_from
 from .pictures import to_image
+from .recipe_file import overruled
 from .watch import NodeDisplay, as_curve, follow
-from .wires import CATEGORY, Dataset, Network, Optimizer, Run
+from .wires import CATEGORY, Dataset, Network, Optimizer, Recipe, Run
 
 _NAME = "my_lora"
 _PREVIEW = "sample_"
@@ -67,7 +68,7 @@ class TrainLoRA(io.ComfyNode):
                 Optimizer.Input("optimizer", optional=True, tooltip="From ConfigureOptimizer; without it Prodigy."),
                 *inputs_of(
                     TrainConfig,
-                    leave_out=("output_dir",),
+                    leave_out=("output_dir", "logging_dir"),
                     folded=("mixed_precision", "save_precision"),
                     output_name=_NAME,
                 ),
@@ -89,6 +90,11 @@ class TrainLoRA(io.ComfyNode):
                         optional=True,
                         tooltip="Train on top of a model that already carries LoRA patches.",
                     )
+                ),
+                Recipe.Input(
+                    "recipe",
+                    optional=True,
+                    tooltip="From ImportRecipe; what it names wins over the values of this node.",
                 ),
             ),
             outputs=[
@@ -117,9 +123,10 @@ class TrainLoRA(io.ComfyNode):
         optimizer: OptimizerConfig | None = None,
         output_folder: str = "loras",
         allow_patched_model: bool = False,
+        recipe: Mapping[str, Any] | None = None,
         **values: Any,
     ) -> io.NodeOutput:
-        config = settings_from(
+        own = settings_from(
             TrainConfig,
             {"output_name": _NAME, **values},
             output_dir=str(_output_directory(output_folder)),
@@ -129,6 +136,8 @@ class TrainLoRA(io.ComfyNode):
             loss=settings_from(LossConfig, values),
             sample=settings_from(SampleConfig, values, prefix=_PREVIEW),
         )
+        wired = {"dataset": dataset, "network": network, "optimizer": optimizer}
+        config = overruled(own, recipe, but_not=[name for name, wire in wired.items() if wire is not None])
         host = ComfyHost(model, clip, vae, allow_patched=allow_patched_model)
         job = Job(lambda: train(config, host, lambda: job.is_cancelled))
         display = NodeDisplay(cls.hidden.unique_id)

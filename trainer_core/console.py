@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import TypeVar
 
-from .events import Cached, Event, Finished, Measured, Planned, Prepared, Sampled, Saved, Stepped, Warned
+from .events import Cached, Finished, Measured, Planned, Prepared, Sampled, Saved, Stepped, Warned
+
+T = TypeVar("T")
 
 
-def shown(events: Iterable[Event]) -> Iterator[Event]:
-    """Pass the events on, showing each."""
+def shown(events: Iterable[T]) -> Iterator[T]:
+    """Pass the events on, showing each; what is no event of a run goes by unseen."""
     with _Bars() as bars:
         for event in events:
             bars.show(event)
@@ -26,7 +29,7 @@ class _Bars:
     def __exit__(self, *_: object) -> None:
         self._close()
 
-    def show(self, event: Event) -> None:
+    def show(self, event: object) -> None:
         if isinstance(event, Planned):
             plan = event.plan
             pictures = len(plan.dataset.examples)

@@ -10,7 +10,6 @@ from typing import Any, get_origin
 from .config import TrainConfig
 from .settings import Setting, all_settings, range_words
 
-
 _NEVER_SHORT = {"preset"}  # `--preset` is a guide's settings; network.preset, LyCORIS' layers, keeps its long name
 
 

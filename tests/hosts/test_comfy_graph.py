@@ -397,6 +397,7 @@ NODE_IDS = {
     "LazyLoRA_TagDataset",
     "LazyLoRA_ConfigureNetwork",
     "LazyLoRA_ConfigureOptimizer",
+    "LazyLoRA_ImportRecipe",
     "LazyLoRA_TrainLoRA",
     "LazyLoRA_LoadEpoch",
     "LazyLoRA_EpochGrid",
