@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from trainer_core.data.buckets import assign_buckets
+from trainer_core.data.captions import training_caption
 from trainer_core.data.examples import scan
 from trainer_core.errors import ConfigError, DataError
 
@@ -282,3 +283,26 @@ def test_config_is_not_needed_to_build_examples(tmp_path, draw, configured):
     (example,) = scan(configured()).examples
     assert replace(example, caption="other").digest == example.digest
     assert np.array_equal(example.size, (96, 64))
+
+
+def test_without_captions_the_trigger_word_is_all_there_is(tmp_path, draw, configured):
+    for name in ("a", "b"):
+        draw(tmp_path / "10_cat" / f"{name}.png")
+    (tmp_path / "10_cat" / "a.txt").write_text("a cat, sitting")
+    config = configured(captions="none", trigger_word="sks", shuffle_caption=True, caption_tag_dropout_rate=0.9)
+    dataset = scan(config)
+    assert [each.caption for each in dataset.examples] == ["", ""] and not dataset.warnings
+    assert [training_caption(each, config, 0, 1) for each in dataset.examples] == ["sks", "sks"]
+    assert training_caption(dataset.examples[0], configured(captions="none"), 0, 1) == ""
+    (tmp_path / "10_cat" / "a.txt").write_text("another caption")
+    assert scan(config).fingerprint() == dataset.fingerprint(), "captions that are not read make no other run"
+
+
+def test_masks_and_regularisation_may_lie_inside_the_dataset_folder(tmp_path, draw, configured):
+    draw(tmp_path / "10_cat" / "a.png")
+    write(tmp_path / "10_cat" / "a.txt", "a cat")
+    draw(tmp_path / "masks" / "a.png")
+    draw(tmp_path / "reg" / "1_pet" / "b.png", seed=1)
+    inside = {"masks_dir": str(tmp_path / "masks"), "reg_data_dir": str(tmp_path / "reg")}
+    assert [warning for warning in scan(configured()).warnings if "is not trained" in warning]
+    assert not scan(configured(**inside)).warnings
