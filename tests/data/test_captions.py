@@ -1,4 +1,4 @@
-"""Captions: edits, trigger word, shuffling and dropout."""
+"""Captions: trigger word, shuffling and dropout."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer_core.config import DatasetConfig, TagEdit
+from trainer_core.config import DatasetConfig
 from trainer_core.data.captions import (
     check_caption_settings,
-    edit_tags,
     format_tags,
     parse_tags,
     prepared_caption,
@@ -32,41 +31,10 @@ def config(**settings) -> DatasetConfig:
     return DatasetConfig(folder="x", **settings)
 
 
-@pytest.mark.parametrize(
-    ("edit", "result"),
-    [
-        (TagEdit("prepend", "new, Cat"), "new, cat, sitting, red hat"),
-        (TagEdit("append", "red hat, indoors"), "cat, sitting, red hat, indoors"),
-        (TagEdit("append", "indoors, Indoors"), "cat, sitting, red hat, indoors"),
-        (TagEdit("remove", " RED HAT ,dog"), "cat, sitting"),
-        (TagEdit("replace", "sitting", "lying"), "cat, lying, red hat"),
-        (TagEdit("replace", "cat, sitting", "dog"), "dog, red hat"),
-        (TagEdit("replace", "sitting", "on a chair, indoors"), "cat, on a chair, indoors, red hat"),
-        (TagEdit("replace", "sitting", "Cat"), "cat, red hat"),
-        (TagEdit("replace", "Cat", "CAT"), "CAT, sitting, red hat"),
-        (TagEdit("replace", "sitting"), "cat, red hat"),
-        (TagEdit("replace", "dog", "wolf"), "cat, sitting, red hat"),
-    ],
-)
-def test_one_edit(edit, result):
-    assert edit_tags("cat,  sitting , red hat", [edit]) == result
-
-
-def test_edits_follow_each_other():
-    edits = [TagEdit("append", "x"), TagEdit("replace", "x", "y"), TagEdit("prepend", "y, z")]
-    assert edit_tags("a", edits) == "z, a, y"
-
-
 @given(caption=captions)
 def test_parsing_what_was_formatted_changes_nothing(caption):
     tags = parse_tags(caption)
     assert parse_tags(format_tags(tags)) == tags
-
-
-@given(caption=captions, tag=words)
-def test_removed_tags_are_gone_and_others_stay(caption, tag):
-    left = parse_tags(edit_tags(caption, [TagEdit("remove", tag)]))
-    assert left == [each for each in parse_tags(caption) if each.casefold() != tag.casefold()]
 
 
 @pytest.mark.parametrize(
@@ -80,11 +48,6 @@ def test_removed_tags_are_gone_and_others_stay(caption, tag):
 )
 def test_the_trigger_word_comes_first_and_once(caption, result):
     assert prepared_caption(caption, config(trigger_word=" sks ")) == result
-
-
-def test_edits_cannot_push_the_trigger_word_back():
-    settings = config(trigger_word="sks", tag_edits=(TagEdit("prepend", "best quality"),))
-    assert training_caption(example("cat"), settings, 0, 1) == "sks, best quality, cat"
 
 
 @given(caption=captions, keep=st.integers(0, 4), seed=st.integers(0, 2**63), epoch=st.integers(1, 99))
@@ -159,11 +122,6 @@ def test_the_separator_wins_over_keep_tokens_and_keep_tokens_holds_without_one()
 def test_the_separator_never_reaches_the_text_encoder_where_kohyas_would():
     assert visits("a ||| b, c", 1, keep_tokens_separator="|||") == ["a, b, c"]
     assert prepared_caption("a ||| b, c", config(keep_tokens_separator="|||", trigger_word="sks")) == "sks, a, b, c"
-
-
-def test_edits_see_the_tags_beside_a_separator():
-    settings = config(keep_tokens_separator="|||", tag_edits=(TagEdit("remove", "b"), TagEdit("prepend", "new")))
-    assert prepared_caption("a, b ||| b, c", settings) == "new, a, c"
 
 
 def test_the_secondary_separator_holds_tags_together_while_they_are_shuffled():

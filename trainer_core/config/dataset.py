@@ -6,7 +6,18 @@ from dataclasses import dataclass
 
 from ..settings import setting
 
-TAG_OPERATIONS = ("prepend", "append", "remove", "replace")
+TAG_OPERATIONS = (
+    "prepend",
+    "append",
+    "remove",
+    "replace",
+    "rename",
+    "regex",
+    "keep",
+    "deduplicate",
+    "sort",
+    "drop_traits",
+)
 CAPTION_SOURCES = ("files", "none")
 
 
@@ -15,8 +26,15 @@ class TagEdit:
     """One edit of the captions as training sees them; the caption files stay as they are."""
 
     operation: str = setting(help="What to do with the tags.", choices=TAG_OPERATIONS)
-    tags: str = setting(help="The tags, separated by commas.")
-    replacement: str = setting("", help="For replace: what stands in the place of each of the tags.")
+    tags: str = setting("", help="The tags, separated by commas; for regex a pattern.")
+    replacement: str = setting("", help="For replace, rename and regex: what stands in the place of the tags.")
+    percent: float = setting(
+        80,
+        help="For drop_traits: tags on at least this share of the captions go, but for the named ones.",
+        ge=0,
+        le=100,
+        unit="%",
+    )
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,6 @@
-"""Captions as training sees them: edited, with the trigger word first, shuffled or dropped anew for each visit."""
+"""Captions as training sees them: with the trigger word first, shuffled or dropped anew for each visit.
+
+Edits come before: `edits.with_edits` makes them once, for the whole dataset."""
 
 from __future__ import annotations
 
@@ -7,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ..config import DatasetConfig, TagEdit
+from ..config import DatasetConfig
 from ..errors import ConfigError
 
 if TYPE_CHECKING:
@@ -24,18 +26,6 @@ def format_tags(tags: Sequence[str]) -> str:
     return ", ".join(tags)
 
 
-def edit_tags(caption: str, edits: Sequence[TagEdit]) -> str:
-    """The caption after each edit in turn. Tags are compared trimmed and without regard to case.
-
-    prepend, append: tags that the caption has already stay where they are. replace: each of the edit's tags becomes
-    the replacement, which may be several tags; one that the caption has already is not added again."""
-    tags = parse_tags(caption)
-    for edit in edits:
-        named, replacement = _distinct(parse_tags(edit.tags)), _distinct(parse_tags(edit.replacement))
-        tags = _EDITS[edit.operation](tags, named, replacement)
-    return format_tags(tags)
-
-
 def with_trigger(caption: str, trigger_word: str) -> str:
     """The caption with the trigger word (or words, separated by commas) in front, and nowhere else as a tag."""
     trigger = _distinct(parse_tags(trigger_word))
@@ -43,7 +33,7 @@ def with_trigger(caption: str, trigger_word: str) -> str:
 
 
 def prepared_caption(caption: str, config: DatasetConfig) -> str:
-    """The caption that a picture is trained with when nothing is left to chance: edited, trigger word first."""
+    """The caption that a picture is trained with when nothing is left to chance: trigger word first."""
     return _written(_without_marks(_prepared_tags(caption, config), config), config)
 
 
@@ -53,12 +43,12 @@ def training_caption(example: Example, config: DatasetConfig, seed: int, epoch: 
     turn: which of the picture's repeats in the epoch it is, from 0. kohya's order: dropout of the whole caption,
     trigger word included, then the shuffle, then dropout of single tags. What `keep_tokens_separator` sets apart, or
     else the first `keep_tokens` tags, stays in front; the trigger word counts among them and stays in any case. A
-    regularisation picture, which shows what the trigger word does not mean, has neither the trigger word nor edits."""
+    regularisation picture, which shows what the trigger word does not mean, has no trigger word."""
     dice = random.Random(f"caption of {example.digest} in turn {turn} of epoch {epoch} from {seed}")
     if dice.random() < config.caption_dropout_rate or _is_captionless(epoch, config):
         return ""
     if example.is_reg:
-        config = replace(config, trigger_word="", tag_edits=())
+        config = replace(config, trigger_word="")
     kept, flexible, suffix = _apart(_prepared_tags(example.caption, config), config)
     if config.shuffle_caption:
         dice.shuffle(flexible)
@@ -75,10 +65,10 @@ def check_caption_settings(config: DatasetConfig) -> None:
 
 
 def _prepared_tags(caption: str, config: DatasetConfig) -> list[str]:
-    """The caption's tags after edits, trigger word first; a keep_tokens_separator is a tag of its own among them."""
+    """The caption's tags, trigger word first; a keep_tokens_separator is a tag of its own among them."""
     if mark := config.keep_tokens_separator.strip():
         caption = caption.replace(mark, f",{mark},")
-    return parse_tags(with_trigger(edit_tags(caption, config.tag_edits), config.trigger_word))
+    return parse_tags(with_trigger(caption, config.trigger_word))
 
 
 def _apart(tags: list[str], config: DatasetConfig) -> tuple[list[str], list[str], list[str]]:
@@ -107,34 +97,6 @@ def _written(tags: Sequence[str], config: DatasetConfig) -> str:
 def _is_captionless(epoch: int, config: DatasetConfig) -> bool:
     every = config.caption_dropout_every_n_epochs
     return every > 0 and epoch % every == 0
-
-
-def _prepended(tags: list[str], new: list[str], _: list[str]) -> list[str]:
-    return _without(new, tags) + tags
-
-
-def _appended(tags: list[str], new: list[str], _: list[str]) -> list[str]:
-    return tags + _without(new, tags)
-
-
-def _removed(tags: list[str], unwanted: list[str], _: list[str]) -> list[str]:
-    return _without(tags, unwanted)
-
-
-def _replaced(tags: list[str], old: list[str], new: list[str]) -> list[str]:
-    others = _without(tags, old)
-    pending = _without(new, others)
-    replaced: list[str] = []
-    for tag in tags:
-        if not _without([tag], old):
-            replaced += pending
-            pending = []
-        else:
-            replaced.append(tag)
-    return replaced
-
-
-_EDITS = {"prepend": _prepended, "append": _appended, "remove": _removed, "replace": _replaced}
 
 
 def _without(tags: Sequence[str], unwanted: Sequence[str]) -> list[str]:

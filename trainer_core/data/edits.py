@@ -7,12 +7,24 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
-from ..config import TagEdit
+from ..config import DatasetConfig, TagEdit
 from ..errors import ConfigError
 from .captions import format_tags, parse_tags
+from .examples import Dataset
 
 _LONGEST_PATTERN = 500
+
+
+def with_edits(dataset: Dataset, config: DatasetConfig) -> Dataset:
+    """The dataset with `config.tag_edits` made in its captions. Raises ConfigError for an edit that cannot be done."""
+    if not config.tag_edits:
+        return dataset
+    captions = [example.caption for example in dataset.examples]
+    edited = edited_captions(captions, config.tag_edits, config.keep_tokens_separator)
+    examples = [replace(example, caption=caption) for example, caption in zip(dataset.examples, edited)]
+    return replace(dataset, examples=tuple(examples))
 
 
 def edited_captions(captions: Sequence[str], edits: Sequence[TagEdit], keep_tokens_separator: str = "") -> list[str]:

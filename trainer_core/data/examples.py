@@ -28,10 +28,11 @@ _MOST_NAMED = 10  # files named one by one before "and N more"
 class Example:
     """One picture to train on.
 
-    repeats: times it is seen in an epoch. caption: as read, before edits. size: (width, height) after EXIF
-    orientation. digest: sha256 of the picture file, hex. folder: the name of its folder. class_tokens: what follows
-    the number in a kohya folder's name. is_reg: whether it shows the class rather than the subject. mask: the file of
-    its mask, if it has one, and that file's digest. caption_path: the caption's file, None where there is none."""
+    repeats: times it is seen in an epoch. caption: as its file has it, or edited (`edits.with_edits`). size: (width,
+    height) after EXIF orientation. digest: sha256 of the picture file, hex. folder: the name of its folder.
+    class_tokens: what follows the number in a kohya folder's name. is_reg: whether it shows the class rather than the
+    subject. mask: the file of its mask, if it has one, and that file's digest. caption_path: the caption's file, None
+    where there is none."""
 
     path: Path
     repeats: int
