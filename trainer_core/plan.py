@@ -6,15 +6,16 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
-from .advice import advise
-from .config import TrainConfig, group_learning_rate, trains_text_encoder
+from .advice import Outlook, advise
+from .config import TrainConfig, group_learning_rate, learning_rates, trains_text_encoder
 from .data.batches import Batch, accumulation_windows, count_batches, count_steps, epoch_batches, mirrored_at_random
 from .data.buckets import Placement, assign_buckets, bucket_info
 from .data.dataset import read_dataset
 from .data.examples import Dataset
 from .diffusion.objective import check_loss
 from .errors import ConfigError
-from .optim.schedules import learning_rate_factors, warmup_steps
+from .optim.run_schedule import run_factors, schedule_warnings
+from .optim.schedules import warmup_steps
 from .settings import to_json
 
 
@@ -88,14 +89,16 @@ def make_plan(config: TrainConfig) -> Plan:
     steps_per_epoch = count_steps(placements, repeats, batch_size, config.gradient_accumulation_steps)
     total_steps = steps_per_epoch * config.max_train_epochs
     warmup = warmup_steps(config.optimizer.lr_warmup_steps, total_steps)
-    warnings = (*dataset.warnings, *advise(config, total_steps, warmup))
+    factors = _lr_factors(config, total_steps, warmup)
+    about_factors = schedule_warnings(config.optimizer, total_steps, warmup, factors)
+    warnings = (*dataset.warnings, *about_factors, *advise(Outlook(config, total_steps, warmup, len(dataset.examples))))
     return Plan(
         config,
         dataset,
         placements,
         count_batches(placements, repeats, batch_size),
         steps_per_epoch,
-        _lr_factors(config, total_steps, warmup),
+        factors,
         warnings,
     )
 
@@ -103,12 +106,12 @@ def make_plan(config: TrainConfig) -> Plan:
 def cut_plan(plan: Plan, spiked_step: int) -> Plan:
     """The plan of a run that keeps away from a spike of d·lr at this step, from the epoch before it on (guide 4).
 
-    on_spike cut: the run ends with that step, its schedule re-planned over so many. stop: it ends with the epoch before;
-    in the first epoch, which has none before it, with that step."""
+    on_spike cut: the run ends with that step, its schedule re-planned over so many. stop: it ends with the epoch
+    before; in the first epoch, which has none before it, with that step."""
     before = (spiked_step - 1) // plan.steps_per_epoch
     if plan.config.on_spike == "cut":
         warmup = warmup_steps(plan.config.optimizer.lr_warmup_steps, plan.total_steps)
-        factors = _lr_factors(plan.config, spiked_step, min(warmup, spiked_step))
+        factors = _lr_factors(plan.config, spiked_step, min(warmup, spiked_step), ends_with_run=True)
     else:
         factors = plan.lr_factors[: plan.last_step(before) or spiked_step]
     return replace(plan, lr_factors=factors, kept_epoch=before)
@@ -123,8 +126,7 @@ def trained_components(config: TrainConfig, available: list[str]) -> list[str]:
     chosen = [
         component
         for component in available
-        if wanted.get(component, trains_text_encoder(network))
-        and group_learning_rate(config.optimizer, component) > 0
+        if wanted.get(component, trains_text_encoder(network)) and group_learning_rate(config.optimizer, component) > 0
     ]
     if not chosen:
         raise ConfigError(
@@ -151,21 +153,11 @@ def determining_values(config: TrainConfig) -> dict[str, Any]:
     del values["sample"]
     return values
 
-def _lr_factors(config: TrainConfig, total_steps: int, warmup: int) -> tuple[float, ...]:
-    optimizer = config.optimizer
-    return tuple(
-        learning_rate_factors(
-            optimizer.lr_scheduler,
-            total_steps,
-            warmup,
-            num_cycles=optimizer.lr_scheduler_num_cycles,
-            power=optimizer.lr_scheduler_power,
-            base_lr=_highest_learning_rate(config),
-        )
-    )
 
+def _lr_factors(config: TrainConfig, total_steps: int, warmup: int, ends_with_run: bool = False) -> tuple[float, ...]:
+    base_lr = _highest_learning_rate(config)
+    return tuple(run_factors(config.optimizer, total_steps, warmup, base_lr, ends_with_run))
 
 
 def _highest_learning_rate(config: TrainConfig) -> float:
-    rates = [group_learning_rate(config.optimizer, component) for component in ("unet", "te1")]
-    return max(rates) or 1.0
+    return max(learning_rates(config.optimizer, [("te1", 1.0), ("unet", 1.0)])) or 1.0

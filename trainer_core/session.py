@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -22,19 +24,21 @@ from .diffusion.cond import Cond
 from .diffusion.objective import Objective
 from .diffusion.process import Process, zero_terminal_snr
 from .errors import TrainingError
-from .events import Event, Prepared, Saved, Warned
-from .files.event_log import EventLog
+from .events import Event, Measured, Measurement, Prepared, Saved, TurnedBack, Warned
+from .files.event_log import EventLog, read_measurements, read_spikes
 from .files.lora_file import save_lora
 from .files.metadata import RunFacts, build_metadata
 from .files.resume import ResumeState, load_resume_state, save_resume_state
 from .files.run_folder import RunFolder, open_run_folder, run_key
+from .files.scalars import ScalarLog
 from .footprint import footprint, too_large
 from .learner import Learner
 from .meter import Meter
 from .networks.network import Network, build_network
-from .plan import Plan, determining_values, trained_components
+from .plan import Plan, cut_plan, determining_values, trained_components
 from .sampling import text_options
 from .settings import to_json
+from .watch import Watch
 
 if TYPE_CHECKING:
     from .hosts.base import Host
@@ -46,7 +50,11 @@ _PRECISIONS = {dtype: name for name, dtype in _SAVE_DTYPES.items()}
 
 def settled(config: TrainConfig, host: Host) -> TrainConfig:
     """The config with what it leaves to the host filled in, so that it counts in the run's key and metadata."""
-    return config if config.clip_skip is not None else replace(config, clip_skip=host.clip_skip)
+    if config.clip_skip is None:
+        config = replace(config, clip_skip=host.clip_skip)
+    if config.loss.prediction_type == "auto":
+        config = replace(config, loss=replace(config.loss, prediction_type=host.process.prediction))
+    return config
 
 
 def run_folder_for(plan: Plan, host: Host) -> RunFolder:
@@ -89,12 +97,16 @@ class Session:
         self, plan: Plan, host: Host, folder: RunFolder, network: Network, learner: Learner, dtype: torch.dtype
     ):
         config = plan.config
-        self.plan, self.host, self.folder, self.network, self.learner = plan, host, folder, network, learner
+        self.host, self.folder, self.network, self.learner = host, folder, network, learner
         self.process = _process(config, host).to(host.device)
         self.objective = Objective(config.loss, self.process)
         self.log, self.meter = EventLog(folder.events_file), Meter()
+        spiked_step = folder.spiked_step()
+        self.watch = Watch(plan, is_cut=bool(spiked_step))
+        self.plan = cut_plan(plan, spiked_step) if spiked_step else plan
+        self._scalars: ScalarLog | None = None
         self.zero = torch.zeros((), device=host.device)
-        self.step = 0
+        self.step = self.steps_taken = 0
         self._saved_step, self._saved_at = 0, time.monotonic()
         self._dtype = dtype
         self._started_at = datetime.now(timezone.utc)
@@ -115,11 +127,16 @@ class Session:
         self._importance = importance_of(examples, config.loss.prior_loss_weight, host.device)
         self.texts = TextCache(self._encode_texts)
 
-    def epochs_left(self) -> range:
+    def epochs_left(self) -> Iterator[int]:
         """The epochs that are still to do, from 1; the present one too when its file was not written yet."""
-        done, into = divmod(self.step, self.plan.steps_per_epoch)
-        is_unsaved = done > 0 and into == 0 and self.plan.saves(done) and not self.folder.epoch_file(done).exists()
-        return range(done if is_unsaved else done + 1, self.plan.config.max_train_epochs + 1)
+        while (epoch := self._next_epoch()) <= self.plan.epochs:
+            yield epoch
+
+    def begin_epoch(self, epoch: int) -> list[tuple[Batch, ...]]:
+        """The batches of each optimizer step that the epoch has left."""
+        if self.steps_into(epoch) == 0:
+            self.watch.begin_epoch(self.step, self.learner.state_dict())
+        return self.plan.windows(epoch)[self.steps_into(epoch) :]
 
     def steps_into(self, epoch: int) -> int:
         """How many optimizer steps of that epoch are done."""
@@ -169,9 +186,36 @@ class Session:
         rates = self.learner.optimizer.effective_lr(factor)
         norm = self.learner.step(factor)
         self.step += 1
+        self.steps_taken += 1
         examples = self.plan.dataset.examples
         pictures = ", ".join(sorted({examples[index].name for batch in window for index in batch.indices})[:4])
         self.meter.record(self.step, epoch, pictures, loss, norm, rates, self.learner.optimizer.d)
+
+    def numbers(self) -> Iterator[Event]:
+        """What the meter has to say, if it has been a while, and the spikes of d·lr in it."""
+        yield from self._watched(self.meter.due())
+
+    def all_numbers(self) -> Iterator[Event]:
+        """What the meter has not said yet, and the spikes of d·lr in it."""
+        yield from self._watched(self.meter.rest())
+
+    def turn_back(self) -> TurnedBack:
+        """Stand where the spike's epoch began, and keep away from the spike from now on, in later sessions too."""
+        spike = self.watch.spike
+        assert spike is not None
+        self.step, state = self.watch.turned_back()
+        self.meter.forget()
+        self.learner.load_state_dict(state)
+        self.plan = cut_plan(self.plan, spike.step)
+        self._save_state_anyway()  # first: without it, the note below would be taken for one about later steps
+        self.folder.keep_away_from(spike.step)
+        return TurnedBack(self.step, self.plan.total_steps)
+
+    def record(self, event: Event) -> None:
+        """Write down what is worth keeping of an event."""
+        self.log.record(event)
+        if self._scalars is not None:
+            self._scalars.record(event)
 
     def save_epoch(self, epoch: int) -> Saved:
         """Write the epoch's LoRA, unless it is there: an epoch file is never overwritten, the hosts cache by path."""
@@ -184,10 +228,7 @@ class Session:
     def save_state(self) -> None:
         """Keep where the run stands, if it stands anywhere new and sound."""
         if self.step != self._saved_step and self.learner.is_between_steps:
-            save_resume_state(
-                self.folder.resume_file, ResumeState(self.step, self.folder.key, self.learner.state_dict())
-            )
-            self._saved_step, self._saved_at = self.step, time.monotonic()
+            self._save_state_anyway()
 
     def save_state_now_and_then(self) -> None:
         """Keep where the run stands against a kill or a power cut, when a minute of work would be lost: on disk, the
@@ -196,18 +237,35 @@ class Session:
             self.save_state()
 
     def close(self) -> None:
-        """Keep where the run stands, and log the steps whose numbers nobody has asked for any more."""
-        self.save_state()
-        with suppress(TrainingError):
-            for event in self.meter.rest():
-                self.log.record(event)
+        """Log the steps whose numbers nobody has asked for any more, and keep where the run stands."""
+        try:
+            with suppress(TrainingError):
+                for event in self.meter.rest():
+                    self.record(event)
+        finally:
+            self.save_state()
 
     def load_state(self) -> None:
         """Go on from where the run was left, if it was begun before."""
         state = load_resume_state(self.folder.resume_file, self.folder.key)
         if state is not None:
             self.learner.load_state_dict(state.tensors)
+            self.watch.load_state_dict(state.tensors)
             self.step = self._saved_step = state.step
+        if self.plan.config.log_with == "tensorboard":
+            self._scalars = ScalarLog(
+                _logging_dir(self.folder, self.plan.config),
+                self.plan.steps_per_epoch,
+                self._scheduled_rates,
+                self._earlier(),
+            )
+
+    def catch_up(self) -> Iterator[Event]:
+        """Look at the steps of earlier sessions again: a spike among them may have had no time to be acted on."""
+        said = read_spikes(self.folder.events_file)
+        yield from self.watch.catch_up(self._earlier(), said, self.plan.total_steps)
+        if self.watch.spike:
+            yield self.turn_back()
 
     def _facts(self, epoch: int) -> RunFacts:
         plan, dataset = self.plan, self.plan.dataset
@@ -232,8 +290,38 @@ class Session:
             host=self.host.name,
         )
 
+    def _watched(self, said: Iterator[Measured | Warned]) -> Iterator[Event]:
+        for event in said:
+            yield event
+            if isinstance(event, Measured):
+                yield from self.watch.look(event.measurements, self.plan.total_steps)
+            if self.watch.spike:
+                return  # what follows is not wanted any more, and may well be no numbers
+
+    def _next_epoch(self) -> int:
+        epoch = math.ceil(self.step / self.plan.steps_per_epoch)
+        is_done = self.step == self.plan.last_step(epoch)
+        is_unsaved = epoch > 0 and self.plan.saves(epoch) and not self.folder.epoch_file(epoch).exists()
+        return epoch + 1 if is_done and not is_unsaved else max(1, epoch)
+
+    def _scheduled_rates(self, step: int) -> dict[str, float]:
+        return {group.name: group.lr * self.plan.lr_factors[step - 1] for group in self.learner.buffer.groups}
+
+    def _earlier(self) -> list[Measurement]:
+        """The steps that are done, as earlier sessions logged them."""
+        return [each for each in read_measurements(self.folder.events_file) if each.step <= self.step]
+
+    def _save_state_anyway(self) -> None:
+        tensors = {**self.learner.state_dict(), **self.watch.state_dict()}
+        save_resume_state(self.folder.resume_file, ResumeState(self.step, self.folder.key, tensors))
+        self._saved_step, self._saved_at = self.step, time.monotonic()
+
     def _encode_texts(self, captions: Sequence[str]) -> Cond:
         return self.host.encode_texts(captions, self._text_options)
+
+
+def _logging_dir(folder: RunFolder, config: TrainConfig) -> Path:
+    return Path(config.logging_dir).expanduser() / folder.stem if config.logging_dir else folder.folder / "logs"
 
 
 def _process(config: TrainConfig, host: Host) -> Process:

@@ -35,33 +35,39 @@ def train(config: TrainConfig, host: Host, is_cancelled: Callable[[], bool] = ne
         trained_steps = 0
         if not folder.is_finished():
             with open_session(plan, host, folder) as session:
-                first_step = session.step
                 for event in _epochs(session, is_cancelled):
-                    session.log.record(event)
+                    session.record(event)
                     yield event
-                trained_steps = session.step - first_step
+                trained_steps = session.steps_taken
             folder.finish()
         yield Finished(folder.folder, folder.epochs(), trained_steps)
 
 
 def _epochs(session: Session, is_cancelled: Callable[[], bool]) -> Iterator[Event]:
-    plan = session.plan
     yield from session.prepared()
     yield from session.fill_latents()
+    yield from session.catch_up()
     for epoch in session.epochs_left():
-        windows = plan.windows(epoch)
+        windows = session.begin_epoch(epoch)
         yield from session.fill_captions(epoch, windows)
-        for window in windows[session.steps_into(epoch) :]:
+        for window in windows:
             loss = _accumulate(session, epoch, window)
             session.take_step(epoch, window, loss)
-            yield Stepped(session.step, plan.total_steps, epoch)  # no device sync: numbers come when the meter is read
-            yield from session.meter.due()
-        yield from session.meter.rest()
+            yield Stepped(session.step, session.plan.total_steps, epoch)  # no device sync: numbers come when read
+            yield from session.numbers()
+            if session.watch.spike:
+                break
+        yield from session.all_numbers()
+        if session.watch.spike:  # and on_spike says that the run keeps away from it
+            yield session.turn_back()
+            continue
         with session.learner.averaged():
-            if plan.saves(epoch):
+            if session.plan.saves(epoch):
                 yield session.save_epoch(epoch)
-            if plan.samples(epoch):
-                yield from previews(plan.config, session.host, session.network, session.folder, epoch, is_cancelled)
+            if session.plan.samples(epoch):
+                yield from previews(
+                    session.plan.config, session.host, session.network, session.folder, epoch, is_cancelled
+                )
         session.save_state_now_and_then()
 
 
