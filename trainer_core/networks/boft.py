@@ -5,6 +5,7 @@ Liu et al. 2023, arXiv:2311.06243, with blocks and file as LyCORIS' `boft`."""
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -15,6 +16,7 @@ from .channels import channel_axis, without_bias
 from .rotation import BLOCKS, limited, rotation_less_identity, skew
 
 RESCALE = "rescale"
+_WIDEST = 96
 
 
 @ALGORITHMS.register("boft")
@@ -52,23 +54,24 @@ class BOFT(BaseAlgorithm):
     def delta(self, layer: Layer, weights: Mapping[str, Tensor]) -> Tensor:
         """R_m · … · R₁ · W - W, its rows then rescaled."""
         weight = layer.module.weight.to(weights[BLOCKS].dtype)
-        return self._change(layer, weights, weight.movedim(0, -1)).movedim(-1, 0)
+        return self._change(layer, weights, weight.flatten(1)).view(weight.shape)
 
     def forward(self, layer: Layer, weights: Mapping[str, Tensor], x: Tensor, y: Tensor, seed: int | None) -> Tensor:
         """The same on y - bias: rounds · b multiplications per output, where the layer has as many as inputs."""
         axis = channel_axis(layer.module)
-        plain = without_bias(layer.module, y).to(weights[BLOCKS].dtype)
-        return (y + self._change(layer, weights, plain.movedim(axis, -1)).movedim(-1, axis)).to(y.dtype)
+        plain = without_bias(layer.module, y).to(weights[BLOCKS].dtype).movedim(axis, 0)
+        change = self._change(layer, weights, plain.flatten(1)).view(plain.shape)
+        return (y + change.movedim(0, axis)).to(y.dtype)
 
     def _change(self, layer: Layer, weights: Mapping[str, Tensor], h: Tensor) -> Tensor:
-        """What is added to h [..., outputs]; kept apart from h all the way, so that small changes survive bf16."""
-        blocks = weights[BLOCKS]
-        turns = rotation_less_identity(skew(blocks, self._limit(layer))).to(blocks.dtype)
+        """What is added to h [outputs, n]; kept apart from h all the way, so that small changes survive bf16."""
+        turns = by_halves(rotation_less_identity(skew(weights[BLOCKS], self._limit(layer))))
         change = torch.zeros_like(h)
-        for level, turn in enumerate(turns):
-            change = change + _turned(h + change, turn, stride=2**level * (turn.shape[-1] // 2))
+        for rounds in passes(len(turns), turns.shape[-1]):
+            turn = as_one_round(turns, rounds).to(h.dtype)
+            change = change + scattered(torch.bmm(turn, gathered(h + change, rounds, turn.shape[-1])), rounds)
         if RESCALE in weights:
-            change = change + weights[RESCALE].flatten().to(h.dtype) * (h + change)
+            change = change + weights[RESCALE].view(-1, 1).to(h.dtype) * (h + change)
         return change
 
     def _limit(self, layer: Layer) -> float:
@@ -91,12 +94,53 @@ def butterfly(outputs: int, rank: int, name: str = "the layer") -> tuple[int, in
     return (outputs // size).bit_length(), outputs // size, size
 
 
-def _turned(h: Tensor, turn: Tensor, stride: int) -> Tensor:
-    """(R - I) · h with outputs gathered from `stride` apart into one block, and put back where they were."""
-    count, size, _ = turn.shape
-    gathered = h.unflatten(-1, (-1, 2, stride)).transpose(-2, -1).reshape(*h.shape[:-1], count, size)
-    turned = torch.einsum("kij,...kj->...ki", turn, gathered)
-    return turned.reshape(*h.shape[:-1], -1, stride, 2).transpose(-2, -1).reshape(h.shape)
+def passes(rounds: int, size: int) -> list[range]:
+    """The rounds cut into runs of about equal length, each of which is done as one.
+
+    A run of p rounds is a rotation of groups of size/2 · 2^p outputs; up to _WIDEST, the products that it takes more
+    cost less than to read and write all activations for each round."""
+    longest = max(1, (2 * _WIDEST // size).bit_length() - 1)
+    count = -(-rounds // longest)
+    edges = [rounds * each // count for each in range(count + 1)]
+    return [range(start, stop) for start, stop in pairwise(edges)]
+
+
+def by_halves(turns: Tensor) -> Tensor:
+    """LyCORIS' blocks hold their two halves of outputs by turns; the same with one half after the other."""
+    half = turns.shape[-1] // 2
+    return turns.unflatten(-1, (half, 2)).unflatten(-3, (half, 2)).permute(0, 1, 3, 2, 5, 4).flatten(4).flatten(2, 3)
+
+
+def as_one_round(turns: Tensor, rounds: range) -> Tensor:
+    """R - I of the rotation that all these rounds make together: [groups, g, g].
+
+    turns: R - I of every round, [rounds, blocks, b, b], as `by_halves` gives them."""
+    if len(rounds) == 1:
+        return turns[rounds.start]
+    count, size = turns.shape[1:3]
+    width = size // 2 * 2 ** len(rounds)
+    identity = torch.eye(width, dtype=turns.dtype, device=turns.device).expand(count * size // width, -1, -1)
+    h = scattered(identity, rounds)
+    change = torch.zeros_like(h)
+    for level in rounds:
+        alone = range(level, level + 1)
+        change = change + scattered(turns[level] @ gathered(h + change, alone, size), alone)
+    return gathered(change, rounds, width)
+
+
+def gathered(h: Tensor, rounds: range, width: int) -> Tensor:
+    """The rows that these rounds mix, side by side: [outputs, n] → [groups, width, n].
+
+    A row's number in binary, over half a block: round l mixes rows that differ in bit l."""
+    runs = h.view(-1, 2 ** len(rounds), 2**rounds.start, width >> len(rounds), h.shape[-1])
+    return runs.transpose(1, 2).reshape(-1, width, h.shape[-1])
+
+
+def scattered(groups: Tensor, rounds: range) -> Tensor:
+    """The inverse of `gathered`."""
+    _, width, n = groups.shape
+    runs = groups.view(-1, 2**rounds.start, 2 ** len(rounds), width >> len(rounds), n)
+    return runs.transpose(1, 2).reshape(-1, n)
 
 
 def _is_power_of_two(number: int) -> bool:
