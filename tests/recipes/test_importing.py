@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import json
 import struct
+from dataclasses import replace
+from datetime import datetime, timezone
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from trainer_core.config import TrainConfig
 from trainer_core.errors import ConfigError
+from trainer_core.families import SD1
+from trainer_core.files.metadata import SETTINGS_KEY, RunFacts, build_metadata
+from trainer_core.flags import merged
 from trainer_core.recipes import import_file, import_text
 from trainer_core.recipes.lenient_json import parse_json_object
 from trainer_core.recipes.report import VERDICTS, flattened
+from trainer_core.settings import from_json
 
 GUI = {"LoRA_type": "Standard", "optimizer": "AdamW", "learning_rate": 1e-4}
 
@@ -381,6 +388,34 @@ def test_the_metadata_of_a_lora(tmp_path):
     assert (found["dataset.resolution"], found["dataset.batch_size"], found["mixed_precision"]) == (768, 2, "fp32")
     assert (found["optimizer.lr_warmup_steps"], found["seed"], found["loss.noise_offset"]) == ("100", 1234, 0.05)
     assert report.unknown == {"ss_made_up": "1"}
+
+
+def test_a_lora_of_ours_is_its_own_recipe(tmp_path):
+    now = datetime.now(timezone.utc)
+    facts = RunFacts("cat", 1, 1, 1, 1, 1, "epsilon", now, now, precision="bf16")
+    config = from_json(
+        TrainConfig,
+        {
+            **{"output_name": "cat", "output_dir": "/home/me", "max_train_epochs": 3, "training_comment": "hi"},
+            "dataset": {"folder": "/home/me/cat", "reg_data_dir": "/home/me/reg", "keep_tokens": 1},
+            "network": {"algo": "lokr", "factor": 8, "decompose_both": True, "rank_dropout": 0.1},
+            "optimizer": {"optimizer_args": "betas=(0.9, 0.99) d_coef=2", "lr_warmup_steps": "10%"},
+            "loss": {"noise_offset": 0.05},
+        },
+    )
+    metadata = build_metadata(config, SD1, facts)
+    assert "/home/me" not in json.dumps(metadata), "nobody needs to know where it was trained"
+    report = import_file(lora_file(tmp_path / "ours.safetensors", metadata))
+    theirs = {"output_name": "dog", "output_dir": "o", "dataset": {"folder": "p"}}
+    again = from_json(TrainConfig, merged(report.values, theirs))
+    places = {"output_name": "dog", "output_dir": "o"}
+    assert again == replace(config, **places, dataset=replace(config.dataset, folder="p", reg_data_dir=""))
+
+    # and through kohya's words alone, as other tools read it
+    del metadata[SETTINGS_KEY]
+    found = values(import_file(lora_file(tmp_path / "kohya.safetensors", metadata)))
+    assert (found["network.algo"], found["network.factor"], found["network.decompose_both"]) == ("lokr", 8, True)
+    assert found["optimizer.optimizer_args"] == "betas=(0.9, 0.99) d_coef=2" and found["network.rank_dropout"] == 0.1
 
 
 @pytest.mark.parametrize("size", [2**40, 1, 16 * 1024 * 1024 + 1])

@@ -11,9 +11,14 @@ from typing import Any
 from .. import __version__
 from ..config import NetworkConfig, TrainConfig, chosen_optimizer
 from ..families.base import Family
+from ..optim.args import parse_optimizer_args
+from ..settings import to_json
 
 # ComfyUI shows no metadata of a file whose header passes 1 MiB; the tensors' own entries may take three quarters of it
 MAX_TAG_FREQUENCY_BYTES = 192 * 1024
+# our own key: the settings as JSON, so that a LoRA can be trained again; kohya's keys have no word for some of them
+SETTINGS_KEY = "lazylora_settings"
+_PLACES = {"": ("output_name", "output_dir", "logging_dir"), "dataset": ("folder", "reg_data_dir", "masks_dir")}
 
 
 @dataclass(frozen=True)
@@ -59,7 +64,8 @@ def build_metadata(config: TrainConfig, family: Family, facts: RunFacts) -> dict
         **_about_the_dataset(config, facts),
         **_about_the_loss(config),
     }
-    return {**{key: str(value) for key, value in entries.items()}, **_modelspec(config, family, facts)}
+    texts = {key: str(value) for key, value in entries.items()}
+    return {**texts, **_modelspec(config, family, facts), SETTINGS_KEY: json.dumps(_recipe(config), ensure_ascii=False)}
 
 
 def capped_tag_frequency(
@@ -134,10 +140,35 @@ def _network_arguments(network: NetworkConfig) -> dict[str, str]:
     """kohya's network_args, which are text; what the network module does by itself is not among them."""
     algo = {} if _is_kohya_lora(network) else {"algo": network.algo}
     if network.algo == "lora":
-        return algo
+        return _variant(network)
     conv_rank = network.rank if network.conv_rank is None else network.conv_rank
     conv_alpha = network.alpha if network.conv_alpha is None else network.conv_alpha
-    return {**algo, "conv_dim": str(conv_rank), "conv_alpha": str(conv_alpha)}
+    return {**algo, "conv_dim": str(conv_rank), "conv_alpha": str(conv_alpha), **_variant(network)}
+
+
+def _variant(network: NetworkConfig) -> dict[str, str]:
+    """What was chosen beside rank and alpha; kohya and LyCORIS call these as we do."""
+    usual = NetworkConfig()
+    chosen = {name: value for name, value in vars(network).items() if value != getattr(usual, name)}
+    return {name: str(value) for name, value in chosen.items() if name not in _SAID_ELSEWHERE}
+
+
+def _recipe(config: TrainConfig) -> dict[str, Any]:
+    """The settings without names and places, which are nobody else's business."""
+    values = to_json(config)
+    return {
+        key: {name: each for name, each in value.items() if name not in _PLACES.get(key, ())}
+        if isinstance(value, dict)
+        else value
+        for key, value in values.items()
+        if key not in _PLACES[""]
+    }
+
+
+_SAID_ELSEWHERE = {
+    *("algo", "rank", "alpha", "conv_rank", "conv_alpha", "dropout", "scale_weight_norms"),
+    *("train_unet", "train_text_encoder"),
+}
 
 
 def _is_kohya_lora(network: NetworkConfig) -> bool:
@@ -146,7 +177,7 @@ def _is_kohya_lora(network: NetworkConfig) -> bool:
 
 def _about_the_optimizer(config: TrainConfig) -> dict[str, Any]:
     optimizer = config.optimizer
-    arguments = ",".join(optimizer.optimizer_args.split())
+    arguments = ",".join(f"{key}={value}" for key, value in parse_optimizer_args(optimizer.optimizer_args).items())
     return {
         "ss_optimizer": chosen_optimizer(optimizer) + (f"({arguments})" if arguments else ""),
         "ss_learning_rate": optimizer.learning_rate,
@@ -155,7 +186,7 @@ def _about_the_optimizer(config: TrainConfig) -> dict[str, Any]:
         "ss_lr_scheduler": optimizer.lr_scheduler,
         "ss_lr_warmup_steps": optimizer.lr_warmup_steps,
         "ss_max_grad_norm": optimizer.max_grad_norm,
-        "ss_scale_weight_norms": None,
+        "ss_scale_weight_norms": config.network.scale_weight_norms or None,
     }
 
 

@@ -32,20 +32,10 @@ _FACTS = re.compile(
 )
 
 
-def read_lora(path: Path) -> Recipe:
+def read_metadata(path: Path) -> dict[str, str]:
     """The metadata of a .safetensors file; of the file no more than its header is read.
 
-    Raises ConfigError for another kind of file, a header above 16 MiB, and one without `ss_*` entries."""
-    metadata = _metadata(path)
-    if not any(key.startswith("ss_") for key in metadata):
-        raise ConfigError(f"{path.name}: does not say how it was trained (it has no ss_ metadata); nothing to import")
-    givens = [given for key, value in metadata.items() for given in _entry(key, value)]
-    version = metadata.get("ss_base_model_version", "")
-    warnings = (f"trained on {version}",) if not is_unset(version) else ()
-    return Recipe("LoRA metadata", tuple(givens), warnings)
-
-
-def _metadata(path: Path) -> dict[str, str]:
+    Raises ConfigError for another kind of file and for a header above 16 MiB."""
     try:
         with path.open("rb") as file:
             size = int.from_bytes(file.read(8), "little")
@@ -58,6 +48,16 @@ def _metadata(path: Path) -> dict[str, str]:
         raise ConfigError(f"{path.name}: is no .safetensors file, or is damaged; take another") from None
     found = header.get("__metadata__") if isinstance(header, dict) else None
     return {str(key): str(value) for key, value in found.items()} if isinstance(found, dict) else {}
+
+
+def read_lora(metadata: Mapping[str, str]) -> Recipe:
+    """The recipe in kohya's `ss_*` entries. Raises ConfigError where there are none."""
+    if not any(key.startswith("ss_") for key in metadata):
+        raise ConfigError("it does not say how it was trained (no ss_ metadata); take another LoRA")
+    givens = [given for key, value in metadata.items() for given in _entry(key, value)]
+    version = metadata.get("ss_base_model_version", "")
+    warnings = (f"trained on {version}",) if not is_unset(version) else ()
+    return Recipe("LoRA metadata", tuple(givens), warnings)
 
 
 def _entry(key: str, value: str) -> Iterator[Given]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError
+from ..files.metadata import SETTINGS_KEY
 from ..flags import merged
 from .arguments import rule_for
 from .easy_training import CONTROLS, NAMES, read_attributes, read_source
@@ -15,7 +16,7 @@ from .easy_training import read_toml as read_easy_toml
 from .given import Recipe
 from .kohya_gui import is_gui_key, read_gui
 from .lenient_json import parse_json_object
-from .lora_metadata import read_lora
+from .lora_metadata import read_lora, read_metadata
 from .own import RESIDUE, is_own, read_own
 from .report import Assignments, ImportReport, flattened
 from .sd_scripts import read_config, read_dataset
@@ -31,7 +32,7 @@ def import_file(path: str | Path, skip: Collection[str] = ()) -> ImportReport:
     Raises ConfigError where the file cannot be read or is none of them."""
     file = Path(path).expanduser()
     if file.suffix.lower() == ".safetensors":
-        return translate(read_lora(file), skip)
+        return _of_lora(file, skip)
     try:
         if file.stat().st_size > LARGEST_TEXT:
             raise ConfigError(f"{file.name}: is larger than 4 MiB, which no settings file is; check the path")
@@ -57,6 +58,17 @@ def import_text(text: str, skip: Collection[str] = ()) -> ImportReport:
     values, forgiven = parse_json_object(text)
     report = _of_json(values, skip)
     return replace(report, warnings=(*forgiven, *report.warnings))
+
+
+def _of_lora(file: Path, skip: Collection[str]) -> ImportReport:
+    metadata = read_metadata(file)
+    if SETTINGS_KEY in metadata:  # one of ours, which says all that kohya's words do, and more
+        report = read_own(parse_json_object(metadata[SETTINGS_KEY])[0], skip)
+        return replace(report, source="LoRA trained by LazyLoRA", model="")
+    try:
+        return translate(read_lora(metadata), skip)
+    except ConfigError as error:
+        raise ConfigError(f"{file.name}: {error}") from None
 
 
 def _of_json(values: Mapping[str, Any], skip: Collection[str]) -> ImportReport:
