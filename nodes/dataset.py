@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +11,7 @@ from comfy_api.latest import io, ui
 
 from ..trainer_core.config import DatasetConfig, TagEdit
 from ..trainer_core.data.captions import prepared_caption
+from ..trainer_core.data.edits import with_edits
 from ..trainer_core.data.examples import scan
 from ..trainer_core.data.pictures import read_picture
 from ..trainer_core.grid import contact_sheet
@@ -17,8 +19,9 @@ from .errors import plainly, said
 from .folders import dataset_folder, folder_digest, offered_folders
 from .inputs import inputs_of, settings_from
 from .pictures import to_image
+from .recipe_file import overruled
 from .report import describe_dataset
-from .wires import CATEGORY, Dataset
+from .wires import CATEGORY, Dataset, Recipe
 
 _SHOWN_PICTURES = 8
 
@@ -46,6 +49,11 @@ class LoadDataset(io.ComfyNode):
                     tooltip="The full path of any other folder on the machine that ComfyUI runs on; wins over folder.",
                 ),
                 *inputs_of(DatasetConfig, leave_out=("folder", "trigger_word", "tag_edits")),
+                Recipe.Input(
+                    "recipe",
+                    optional=True,
+                    tooltip="From ImportRecipe; what it names wins over the values of this node.",
+                ),
             ],
             outputs=[
                 Dataset.Output("dataset", display_name="dataset", tooltip="For TagDataset or TrainLoRA."),
@@ -68,9 +76,12 @@ class LoadDataset(io.ComfyNode):
 
     @classmethod
     @plainly
-    def execute(cls, folder: str, path: str = "", **values: Any) -> io.NodeOutput:
+    def execute(
+        cls, folder: str, path: str = "", recipe: Mapping[str, Any] | None = None, **values: Any
+    ) -> io.NodeOutput:
         chosen = dataset_folder(folder, path, folder_paths.get_input_directory())
-        config = settings_from(DatasetConfig, values, folder=str(chosen))
+        own = settings_from(DatasetConfig, values, folder=str(chosen))
+        config = overruled(own, (recipe or {}).get("dataset"))
         dataset = scan(config)
         report = describe_dataset(dataset, config)
         shown = dataset.examples[:_SHOWN_PICTURES]
@@ -103,11 +114,13 @@ class TagDataset(io.ComfyNode):
     @plainly
     def execute(cls, dataset: DatasetConfig, trigger_word: str = "", **values: Any) -> io.NodeOutput:
         config = replace(dataset, trigger_word=trigger_word.strip() or dataset.trigger_word)
-        if values.get("tags", "").strip():
+        if values.get("tags", "").strip() or values.get("operation") in _NEEDS_NO_TAGS:
             config = replace(config, tag_edits=(*dataset.tag_edits, settings_from(TagEdit, values)))
-        lines = [f"{each.name}: {prepared_caption(each.caption, config)}" for each in scan(config).examples]
+        examples = with_edits(scan(config), config).examples
+        lines = [f"{each.name}: {prepared_caption(each.caption, config)}" for each in examples]
         captions = "\n".join(lines)
         return io.NodeOutput(config, captions, ui=ui.PreviewText(captions))
 
 
+_NEEDS_NO_TAGS = ("deduplicate", "sort", "drop_traits")
 _ALL_BUT_THE_TRIGGER = tuple(name for name in DatasetConfig.__dataclass_fields__ if name != "trigger_word")
