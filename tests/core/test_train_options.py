@@ -141,14 +141,20 @@ def test_each_setting_of_the_loss_trains_something_else(tiny_host, make_config, 
     assert any(not torch.equal(other[key], plain[key]) for key in plain)
 
 
-def test_a_picture_that_is_masked_out_teaches_nothing(tiny_host, make_config, tmp_path):
+@pytest.mark.parametrize(("prior_loss_weight", "learns"), [(0.0, False), (1.0, True)])
+def test_masked_out_pictures_teach_nothing_and_regularisation_by_its_weight(
+    tiny_host, make_config, everything, tmp_path, prior_loss_weight, learns
+):
     for number in range(5):
-        size = (64, 64) if number < 3 else (96, 48)
-        (tmp_path / "black").mkdir(exist_ok=True)
-        Image.new("RGB", size, "black").save(tmp_path / "black" / f"{number}.png")
-    config = make_config(dataset={"masks_dir": str(tmp_path / "black")}, optimizer={"optimizer_args": "weight_decay=0"})
+        Image.new("RGB", (64, 64) if number < 3 else (96, 48), "black").save(tmp_path / "masks" / f"{number}.png")
+    config = make_config(
+        max_train_epochs=1,
+        dataset=everything["dataset"],
+        loss={"prior_loss_weight": prior_loss_weight},
+        optimizer={"optimizer_args": "weight_decay=0"},
+    )
     ups = [tensor for key, tensor in last(list(train(config, tiny_host))).items() if "lora_up" in key]
-    assert ups and all(not tensor.any() for tensor in ups)
+    assert ups and any(tensor.any() for tensor in ups) == learns
 
 
 def test_weights_that_do_not_fit_the_model_are_refused_before_training(tiny_host, make_config):
