@@ -29,9 +29,9 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Cached:
-    """One more picture's latents, or one more caption's encoding, is at hand."""
+    """One more picture's latents or mask, or one more caption's encoding, is at hand."""
 
-    what: str  # "latents" or "captions"
+    what: str  # "latents", "masks" or "captions"
     done: int
     total: int
 
