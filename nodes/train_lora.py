@@ -14,8 +14,8 @@ from PIL import Image
 
 from ..trainer_core.config import DatasetConfig, LossConfig, NetworkConfig, OptimizerConfig, SampleConfig, TrainConfig
 from ..trainer_core.errors import LazyLoraError
-from ..trainer_core.events import Measurement
-from ..trainer_core.files.event_log import read_measurements
+from ..trainer_core.events import Measurement, Spiked
+from ..trainer_core.files.event_log import read_measurements, read_spikes
 from ..trainer_core.files.run_folder import RunFolder, check_name
 from ..trainer_core.hosts.comfy import ComfyHost
 from ..trainer_core.job import Job
@@ -142,24 +142,26 @@ class TrainLoRA(io.ComfyNode):
         job = Job(lambda: train(config, host, lambda: job.is_cancelled))
         display = NodeDisplay(cls.hidden.unique_id)
         run = follow(job.start(), display.show, comfy.model_management.throw_exception_if_processing_interrupted)
-        measurements = read_measurements(RunFolder(run.folder, key="").events_file)
+        log = RunFolder(run.folder, key="").events_file
+        measurements, spikes = read_measurements(log), read_spikes(log)
         newest_model, newest_clip = with_lora(model, clip, run.epoch(-1).state_dict(), 1.0, 1.0)
         shown = {
             "lazylora_curve": as_curve(thinned(measurements)),
+            "lazylora_spikes": [spike.step for spike in spikes],
             "lazylora_announced": display.announced,
             "lazylora_warnings": display.warnings,
             **_newest_previews(run),
         }
-        return io.NodeOutput(run, newest_model, newest_clip, to_image([_chart(measurements)]), ui=shown)
+        return io.NodeOutput(run, newest_model, newest_clip, to_image([_chart(measurements, spikes)]), ui=shown)
 
 
 def _output_directory(folder: str) -> Path:
     return output_folder(folder, folder_paths.get_output_directory(), folder_paths.get_folder_paths("loras"))
 
 
-def _chart(measurements: Sequence[Measurement]) -> Image.Image:
+def _chart(measurements: Sequence[Measurement], spikes: Sequence[Spiked]) -> Image.Image:
     try:
-        return curves(measurements)
+        return curves(measurements, spikes=spikes)
     except LazyLoraError as error:  # no picture of the curves is no reason to withhold the LoRA
         logging.warning("LazyLoRA: %s", error)
         return Image.new("RGB", (1024, 640), "white")

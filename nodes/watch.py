@@ -18,7 +18,9 @@ from ..trainer_core.events import (
     Prepared,
     Sampled,
     Saved,
+    Spiked,
     Stepped,
+    TurnedBack,
     Warned,
 )
 from ..trainer_core.job import Job
@@ -99,6 +101,10 @@ class NodeDisplay:
         elif isinstance(event, Measured):
             self._last = event.measurements[-1]
             self._send("measured", measurements=[as_json(each) for each in event.measurements])
+        elif isinstance(event, Spiked):
+            self._send("spiked", spikes=[event.step])
+        elif isinstance(event, TurnedBack):
+            self._send("turned_back", step=event.step, total_steps=event.total_steps)
         elif isinstance(event, Sampled):
             self._bar.update_absolute(self._bar.current, self._bar.total, ("JPEG", event.image, _PREVIEW_SIDE))
         elif isinstance(event, Warned):

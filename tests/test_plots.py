@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from trainer_core.errors import LazyLoraError
-from trainer_core.events import Measurement
+from trainer_core.events import Measurement, Spiked
 from trainer_core.plots import curves, moving_average, smoothing_window, thinned
 
 
@@ -39,6 +39,15 @@ def test_any_run_has_a_picture_of_the_size_asked_for(shown: list[Measurement]):
 def test_curves_show_the_numbers():
     flat, falling = measurements(50), [*measurements(25, loss=0.5), *measurements(25, loss=0.1)]
     assert not (np.asarray(curves(flat)) == np.asarray(curves(falling))).all()
+
+
+def test_spikes_are_marked_and_no_curve_runs_through_the_legend():
+    high = measurements(50, lr={"unet": 1e-4, "te1": 1e-4})
+    plain, marked = np.asarray(curves(high)), np.asarray(curves(high, spikes=[Spiked(30, 3, 4.0)]))
+    assert not (plain == marked).all()
+    red = (marked[..., 0] > 180) & (marked[..., 1] < 90) & (marked[..., 2] < 90)
+    columns = np.flatnonzero(red.any(axis=0))
+    assert len(columns) and red[:, columns].any(axis=1).sum() > 50  # a line from top to bottom
 
 
 def test_pyplot_is_left_alone():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
-from .events import Cached, Finished, Measured, Planned, Prepared, Sampled, Saved, Stepped, Warned
+from .events import Cached, Finished, Measured, Planned, Prepared, Sampled, Saved, Stepped, TurnedBack, Warned
 
 T = TypeVar("T")
 
@@ -51,6 +51,9 @@ class _Bars:
             self._bar.set_postfix_str(
                 f"epoch {last.epoch}, loss {last.loss:.4f}, learning rate {rate:.3g}", refresh=False
             )
+        elif isinstance(event, TurnedBack):
+            self._close()  # the next step begins a bar of its own, of another length
+            self._say(f"back after step {event.step}; the run ends with step {event.total_steps}")
         elif isinstance(event, Saved):
             self._say(f"epoch {event.epoch}: {event.path}")
         elif isinstance(event, Sampled) and event.path is not None:

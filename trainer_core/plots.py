@@ -5,13 +5,13 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import cycle, pairwise
 from typing import TYPE_CHECKING
 
 from PIL import Image
 
 from .errors import LazyLoraError
-from .events import Measurement
+from .events import Measurement, Spiked
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,10 +19,15 @@ if TYPE_CHECKING:
 _DPI = 100
 _SHOWN_POINTS = 2000
 _COLOURS = ("#2563eb", "#d97706", "#059669", "#7c3aed")
+_SPIKE = "#dc2626"
 
 
-def curves(measurements: Sequence[Measurement], width: int = 1024, height: int = 640) -> Image.Image:
+def curves(
+    measurements: Sequence[Measurement], width: int = 1024, height: int = 640, spikes: Sequence[Spiked] = ()
+) -> Image.Image:
     """Loss above, learning rates below, over optimizer steps, epochs as thin lines; width × height pixels.
+
+    spikes: where d·lr leapt up, as red lines.
 
     Losses jump from step to step with the timestep drawn, so the line to look at is their moving average. Draws without
     pyplot: the host's own plots are not disturbed. Raises LazyLoraError where matplotlib is missing."""
@@ -36,8 +41,10 @@ def curves(measurements: Sequence[Measurement], width: int = 1024, height: int =
     shown = list(measurements)
     _draw_losses(loss_axes, shown)
     _draw_rates(rate_axes, shown)
+    _draw_spikes(rate_axes, spikes)
     for axes in (loss_axes, rate_axes):
         _draw_epochs(axes, shown)
+        _add_legend(axes)
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
     buffer = io.BytesIO()
@@ -78,20 +85,28 @@ def _draw_losses(axes: Axes, shown: Sequence[Measurement]) -> None:
     axes.plot(steps, losses, color=_COLOURS[0], alpha=0.25, linewidth=0.8)
     axes.plot(steps, moving_average(losses, window), color=_COLOURS[0], linewidth=1.8, label=f"mean of {window} steps")
     axes.set_ylabel("loss")
-    if shown:
-        axes.legend(loc="upper right", frameon=False)
 
 
 def _draw_rates(axes: Axes, shown: Sequence[Measurement]) -> None:
     steps = [each.step for each in shown]
     groups = list(shown[-1].lr) if shown else []
-    for group, colour in zip(groups, _COLOURS):
+    for group, colour in zip(groups, cycle(_COLOURS)):
         axes.plot(steps, [each.lr.get(group, math.nan) for each in shown], color=colour, linewidth=1.8, label=group)
     axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3))
     axes.set_ylabel("d·lr" if any(each.d is not None for each in shown) else "learning rate")
     axes.set_xlabel("step")
-    if groups:
-        axes.legend(loc="upper right", frameon=False)
+
+
+def _draw_spikes(axes: Axes, spikes: Sequence[Spiked]) -> None:
+    for spike in spikes:
+        words = f"leap at step {spike.step}, epoch {spike.epoch}"
+        axes.axvline(spike.step, color=_SPIKE, linewidth=1.2, linestyle="--", label=words)
+
+
+def _add_legend(axes: Axes) -> None:
+    """Above the curves, where none of them can run through it."""
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=6, frameon=False, borderaxespad=0)
 
 
 def _draw_epochs(axes: Axes, shown: Sequence[Measurement]) -> None:

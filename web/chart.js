@@ -3,6 +3,7 @@
 // rate}, d}, numbers that are none being null.
 
 const COLOURS = ["#60a5fa", "#f59e0b", "#34d399", "#a78bfa"];
+const SPIKE = "#f87171";
 const MARGIN = { left: 52, right: 10, top: 18, bottom: 18 };
 const MOST_POINTS = 4000;
 
@@ -14,7 +15,19 @@ export class Curves {
 
   clear() {
     this.steps = [];
+    this.spikes = [];
     this.totalSteps = 0;
+  }
+
+  /** Mark the steps at which d·lr leapt up. */
+  mark(spikes) {
+    this.spikes = [...new Set([...this.spikes, ...spikes])];
+  }
+
+  /** Forget the steps after this one: the run goes on from it, to another end. */
+  turnBack(step, totalSteps) {
+    this.steps = this.steps.filter((known) => known.step <= step);
+    this.totalSteps = totalSteps;
   }
 
   add(measurements) {
@@ -141,10 +154,12 @@ export function draw(canvas, curves, ink = "#c8c8c8") {
     values: points.map((each) => each.lr[group] ?? null),
     thickness: 2,
   }));
-  panel(context, { x: 0, y: half, width, height: height - half }, ink, xs, rates);
+  const marks = curves.spikes.filter((step) => step >= xs.first && step <= xs.last);
+  panel(context, { x: 0, y: half, width, height: height - half }, ink, xs, rates, marks);
 }
 
-function panel(context, box, ink, xs, lines) {
+/** Lines over steps in a box; `marks`: steps with a red upright line and their number. */
+function panel(context, box, ink, xs, lines, marks = []) {
   const scale = scaleFor(lines.flatMap((line) => line.values));
   const [left, right] = [box.x + MARGIN.left, box.x + box.width - MARGIN.right];
   const [top, bottom] = [box.y + MARGIN.top, box.y + box.height - MARGIN.bottom];
@@ -167,6 +182,13 @@ function panel(context, box, ink, xs, lines) {
     context.strokeStyle = line.colour;
     context.lineWidth = line.thickness;
     stroke(context, line.values.map((value, index) => Number.isFinite(value) ? [x(xs.steps[index]), y(value)] : null));
+  }
+  context.strokeStyle = context.fillStyle = SPIKE;
+  context.lineWidth = 1;
+  for (const mark of marks) {
+    stroke(context, [[x(mark), top], [x(mark), bottom]]);
+    context.textAlign = x(mark) < (left + right) / 2 ? "left" : "right";
+    context.fillText(` leap at ${mark} `, x(mark), top + 6);
   }
   legend(context, left, box.y + 8, lines);
 }

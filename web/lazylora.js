@@ -15,6 +15,8 @@ app.registerExtension({
     listen("planned", (view, { total_steps }) => view.begin(total_steps));
     listen("measured", (view, { measurements }) => view.add(measurements));
     listen("announced", (view, { text }) => view.note(text));
+    listen("spiked", (view, { spikes }) => view.mark(spikes));
+    listen("turned_back", (view, { step, total_steps }) => view.turnBack(step, total_steps));
     listen("warned", (view, { message }) => view.note(message));
   },
 
@@ -99,6 +101,16 @@ class TrainingView {
     this.redraw();
   }
 
+  mark(spikes) {
+    this.curves.mark(spikes);
+    this.redraw();
+  }
+
+  turnBack(step, totalSteps) {
+    this.curves.turnBack(step, totalSteps);
+    this.redraw();
+  }
+
   /** A line under the curves: what the run will take, and warnings. */
   note(line) {
     this.noted ??= new Set();
@@ -112,6 +124,7 @@ class TrainingView {
     if (output.lazylora_curve) {
       this.curves.clear();
       this.curves.add(output.lazylora_curve);
+      this.curves.mark(output.lazylora_spikes ?? []);
     }
     [...(output.lazylora_announced ?? []), ...(output.lazylora_warnings ?? [])].forEach((line) => this.note(line));
     this.redraw();

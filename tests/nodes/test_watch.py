@@ -184,6 +184,16 @@ def test_what_the_run_will_take_stays_in_sight(server: Server):
     assert server.sent == [("lazylora.announced", {"node": "7", "text": line})] and server.texts == [line]
 
 
+def test_a_spike_and_the_way_back_from_it_reach_the_chart(server: Server):
+    display = watch.NodeDisplay("7")
+    display.show(events.Spiked(130, 7, 4.0))
+    display.show(events.TurnedBack(120, 130))
+    assert server.sent == [
+        ("lazylora.spiked", {"node": "7", "spikes": [130]}),
+        ("lazylora.turned_back", {"node": "7", "step": 120, "total_steps": 130}),
+    ]
+
+
 def test_the_pace_is_measured_from_where_this_session_began():
     clock = iter([100.0, 110.0])
     pace = report.Pace(10, clock=lambda: next(clock))

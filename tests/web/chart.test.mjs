@@ -11,6 +11,21 @@ test("steps that are done again replace the earlier ones", () => {
   assert.deepEqual(curves.steps.map((each) => [each.step, each.loss]), [[1, 0.1], [2, 0.5]]);
 });
 
+test("a run that turns back forgets the steps after, and keeps its spikes marked", () => {
+  const curves = new Curves();
+  curves.add([1, 2, 3, 4].map((step) => measurement(step)));
+  curves.mark([3]);
+  curves.mark([3]);
+  curves.turnBack(2, 3);
+  assert.deepEqual([curves.steps.map((each) => each.step), curves.spikes, curves.totalSteps], [[1, 2], [3], 3]);
+  const words = [];
+  const context = { ...recordingContext([]), fillText: (text) => words.push(text) };
+  draw({ clientWidth: 300, clientHeight: 200, getContext: () => context }, curves);
+  assert.ok(words.some((text) => text.includes("leap at 3")));
+  curves.clear();
+  assert.deepEqual(curves.spikes, []);
+});
+
 test("a long run stays small and keeps its last step", () => {
   const curves = new Curves();
   curves.add(Array.from({ length: 20000 }, (_, index) => measurement(index + 1)));

@@ -15,7 +15,7 @@ from PIL import Image
 from ..config import TrainConfig
 from ..console import shown
 from ..events import Finished
-from ..files.event_log import read_measurements
+from ..files.event_log import read_measurements, read_spikes
 from ..files.lora_file import load_lora
 from ..grid import labelled_grid
 from ..hosts.diffusers import load_host
@@ -49,7 +49,8 @@ def run_demo(output: Path) -> None:
     pictures, scores = judged(host, config, epochs)
     ranking = rank_epochs(scores[1:])
     _draw_grid(pictures, ranking).save(output / "xyz.png")
-    curves(read_measurements(finished.folder / "events.jsonl")).save(output / "curves.png")
+    log = finished.folder / "events.jsonl"
+    curves(read_measurements(log), spikes=read_spikes(log)).save(output / "curves.png")
     report = _report(config, finished, scores, ranking, trained_in, time.monotonic() - started)
     (output / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     print(_summary(output, finished, ranking))
