@@ -48,10 +48,32 @@ def test_factors_are_those_of_transformers(name, warmup, options):
     assert learning_rate_factors(name, 40, warmup, **options) == pytest.approx(expected, rel=1e-12, abs=1e-15)
 
 
+@pytest.mark.parametrize(
+    ("name", "warmup", "ours", "theirs"),
+    [
+        ("inverse_sqrt", 7, {}, {}),
+        ("inverse_sqrt", 0, {"timescale": 20}, {"timescale": 20}),
+        ("cosine_with_min_lr", 7, {"min_lr_ratio": 0.1}, {"num_cycles": 0.5, "min_lr_rate": 0.1}),
+        ("cosine_with_min_lr", 0, {"num_cycles": 3}, {"num_cycles": 1.5, "min_lr_rate": 0.0}),
+        ("warmup_stable_decay", 7, {"decay_steps": 10}, {"num_decay_steps": 10, "num_cycles": 0.5}),
+        (
+            "warmup_stable_decay",
+            7,
+            {"decay_steps": 20, "min_lr_ratio": 0.2, "num_cycles": 3},
+            {"num_decay_steps": 20, "min_lr_ratio": 0.2, "num_cycles": 1.5},
+        ),
+    ],
+)
+def test_kohyas_newer_schedules_are_those_of_transformers(name, warmup, ours, theirs):
+    # sd-scripts passes half of lr_scheduler_num_cycles on
+    expected = reference_factors("transformers.optimization", name, 40, warmup, 1.0, scheduler_specific_kwargs=theirs)
+    assert learning_rate_factors(name, 40, warmup, **ours) == pytest.approx(expected, rel=1e-12, abs=1e-15)
+
+
 @pytest.mark.parametrize("name", [name for name in SCHEDULES.names() if name != "constant"])
 def test_every_schedule_survives_a_run_that_is_all_warm_up(name):
-    assert learning_rate_factors(name, 4, 4) == [0, 0.25, 0.5, 0.75]
-    assert learning_rate_factors(name, 0) == []
+    assert learning_rate_factors(name, 4, 4, step_rules="1") == [0, 0.25, 0.5, 0.75]
+    assert learning_rate_factors(name, 0, step_rules="1") == []
 
 
 def test_names_ignore_case():
