@@ -108,6 +108,12 @@ def test_networks_are_named_as_their_loaders_know_them() -> None:
     locon = metadata(network=NetworkConfig(algo="locon", rank=8, alpha=4, conv_rank=2))
     assert locon["ss_network_module"] == "networks.lora"
     assert json.loads(locon["ss_network_args"]) == {"conv_dim": "2", "conv_alpha": "4"}
+    dora = metadata(network=NetworkConfig(rank=8, alpha=4, dora_wd=True))
+    assert dora["ss_network_module"] == "lycoris.kohya"
+    assert json.loads(dora["ss_network_args"]) == {"algo": "lora", "preset": "attn-mlp", "dora_wd": "True"}
+    blocks = metadata(network=NetworkConfig(mid_lr_weight="0.5", module_dropout=0.1))
+    assert blocks["ss_network_module"] == "networks.lora"
+    assert json.loads(blocks["ss_network_args"]) == {"mid_lr_weight": "0.5", "module_dropout": "0.1"}
     loha = metadata(network=NetworkConfig(algo="loha", rank=8, alpha=4))
     assert loha["ss_network_module"] == "lycoris.kohya"
     assert json.loads(loha["ss_network_args"])["algo"] == "loha"

@@ -140,7 +140,8 @@ def _network_arguments(network: NetworkConfig) -> dict[str, str]:
     """kohya's network_args, which are text; what the network module does by itself is not among them."""
     algo = {} if _is_kohya_lora(network) else {"algo": network.algo}
     if network.algo == "lora":
-        return _variant(network)
+        # LyCORIS's own lora reaches convolutions too
+        return {**algo, **({"preset": "attn-mlp"} if algo else {}), **_variant(network)}
     conv_rank = network.rank if network.conv_rank is None else network.conv_rank
     conv_alpha = network.alpha if network.conv_alpha is None else network.conv_alpha
     return {**algo, "conv_dim": str(conv_rank), "conv_alpha": str(conv_alpha), **_variant(network)}
@@ -172,7 +173,8 @@ _SAID_ELSEWHERE = {
 
 
 def _is_kohya_lora(network: NetworkConfig) -> bool:
-    return network.algo in ("lora", "locon")
+    beyond = (network.preset, network.use_tucker, network.rs_lora, network.dora_wd, network.train_norm)
+    return network.algo in ("lora", "locon") and not any(beyond)
 
 
 def _about_the_optimizer(config: TrainConfig) -> dict[str, Any]:
