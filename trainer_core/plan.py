@@ -14,7 +14,7 @@ from .data.dataset import read_dataset
 from .data.examples import Dataset
 from .diffusion.objective import check_loss
 from .errors import ConfigError
-from .optim.run_schedule import run_factors, schedule_warnings
+from .optim.run_schedule import run_factors
 from .optim.schedules import warmup_steps
 from .settings import to_json
 
@@ -90,8 +90,7 @@ def make_plan(config: TrainConfig) -> Plan:
     total_steps = steps_per_epoch * config.max_train_epochs
     warmup = warmup_steps(config.optimizer.lr_warmup_steps, total_steps)
     factors = _lr_factors(config, total_steps, warmup)
-    about_factors = schedule_warnings(config.optimizer, total_steps, warmup, factors)
-    warnings = (*dataset.warnings, *about_factors, *advise(Outlook(config, total_steps, warmup, len(dataset.examples))))
+    outlook = Outlook(config, total_steps, warmup, len(dataset.examples), factors)
     return Plan(
         config,
         dataset,
@@ -99,7 +98,7 @@ def make_plan(config: TrainConfig) -> Plan:
         count_batches(placements, repeats, batch_size),
         steps_per_epoch,
         factors,
-        warnings,
+        (*dataset.warnings, *advise(outlook)),
     )
 
 
@@ -111,7 +110,10 @@ def cut_plan(plan: Plan, spiked_step: int) -> Plan:
     before = (spiked_step - 1) // plan.steps_per_epoch
     if plan.config.on_spike == "cut":
         warmup = warmup_steps(plan.config.optimizer.lr_warmup_steps, plan.total_steps)
-        factors = _lr_factors(plan.config, spiked_step, min(warmup, spiked_step), ends_with_run=True)
+        try:
+            factors = _lr_factors(plan.config, spiked_step, min(warmup, spiked_step), ends_with_run=True)
+        except ConfigError:  # the schedule has lengths in steps that do not fit any more: its beginning does
+            factors = plan.lr_factors[:spiked_step]
     else:
         factors = plan.lr_factors[: plan.last_step(before) or spiked_step]
     return replace(plan, lr_factors=factors, kept_epoch=before)

@@ -16,6 +16,7 @@ from trainer_core.docs_table import WARNINGS_PAGE
 from trainer_core.errors import ConfigError
 from trainer_core.networks import ALGORITHMS
 from trainer_core.networks.base import Layer
+from trainer_core.optim.run_schedule import run_factors
 from trainer_core.settings import all_settings, from_json
 
 
@@ -23,7 +24,8 @@ def outlook(steps: int = 800, warmup: int = 0, pictures: int = 40, **changes) ->
     values = {"output_name": "a", "output_dir": "b", "dataset": {"folder": "c"}}
     for key, value in changes.items():
         values[key] = {**values.get(key, {}), **value} if isinstance(value, dict) else value
-    return Outlook(from_json(TrainConfig, values), steps, warmup, pictures)
+    config = from_json(TrainConfig, values)
+    return Outlook(config, steps, warmup, pictures, run_factors(config.optimizer, steps, warmup, base_lr=1.0))
 
 
 def prodigy(**options) -> dict:
@@ -116,6 +118,16 @@ CASES = {
         outlook(steps=3000, max_train_epochs=5, dataset={"batch_size": 6}),
         outlook(steps=3000, max_train_epochs=50, dataset={"batch_size": 6}),
         "save_every_n_epochs",
+    ),
+    "schedule": (
+        outlook(optimizer=prodigy(lr_scheduler_type="CosineAnnealingLR", lr_scheduler_args="T_max=200")),
+        outlook(optimizer=prodigy(lr_scheduler_type="CosineAnnealingLR", lr_scheduler_args="T_max=total")),
+        "write T_max=total",
+    ),
+    "one-rate-for-all-groups": (
+        outlook(optimizer=prodigy(lr_groups="legacy_single", unet_lr=1.0, text_encoder_lr=0.5)),
+        outlook(optimizer=prodigy(unet_lr=1.0, text_encoder_lr=0.5)),
+        "text encoder's rate of 0.5, not at 1",
     ),
     "many-restarts": (
         outlook(optimizer=prodigy(lr_scheduler="cosine_with_restarts", lr_scheduler_num_cycles=16)),

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from ..config import OptimizerConfig, TrainConfig, group_learning_rate
+from ..config import OptimizerConfig, TrainConfig, chosen_optimizer, group_learning_rate
 from ..registry import Registry
 
 # The guides that the project began with, by their number in our sources, each with its date.
@@ -21,12 +21,14 @@ _ADAPTIVE = ("dadapt", "prodigy")
 
 @dataclass(frozen=True)
 class Outlook:
-    """A run as far as it is known before training. total_steps, warmup_steps: optimizer steps after bucketing."""
+    """A run as far as it is known before training. total_steps, warmup_steps: optimizer steps after bucketing.
+    lr_factors: the schedule, one for each step."""
 
     config: TrainConfig
     total_steps: int
     warmup_steps: int
     pictures: int  # without repeats
+    lr_factors: Sequence[float] = ()
 
 
 Sentences = Callable[[Outlook], Iterator[str]]
@@ -65,7 +67,7 @@ def is_adaptive(optimizer: OptimizerConfig) -> bool:
 
 def optimizer_name(optimizer: OptimizerConfig) -> str:
     """The optimizer's name as it is written, of a dotted class the last part."""
-    return optimizer.optimizer.rpartition(".")[2]
+    return chosen_optimizer(optimizer).rpartition(".")[2]
 
 
 def highest_rate(config: TrainConfig) -> float:

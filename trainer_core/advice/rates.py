@@ -136,6 +136,23 @@ def text_encoder_above_unet(outlook: Outlook) -> Iterator[str]:
         )
 
 
+@warning(
+    "one-rate-for-all-groups",
+    looks_at="optimizer.lr_groups optimizer.text_encoder_lr optimizer.unet_lr",
+    source="guides 1 and 2: 0.5 and 1; sd-scripts #274, #555",
+)
+def one_rate_for_all_groups(outlook: Outlook) -> Iterator[str]:
+    """lr_groups is legacy_single and the rates differ: the text encoder's counts for the UNet, too, as it did when the
+    guides had 0.5 and 1."""
+    config = outlook.config
+    unet, text = (group_learning_rate(config.optimizer, name) for name in ("unet", "te1"))
+    if config.optimizer.lr_groups == "legacy_single" and config.network.train_text_encoder and unet > 0 < text != unet:
+        yield (
+            f"under lr_groups legacy_single the UNet trains at the text encoder's rate of {text:g}, not at {unet:g}; "
+            "choose scaled for a rate of its own"
+        )
+
+
 def _option(outlook: Outlook, name: str, default: float) -> float:
     value = parse_optimizer_args(outlook.config.optimizer.optimizer_args).get(name, default)
     return value if isinstance(value, (int, float)) else default

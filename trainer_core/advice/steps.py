@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ..optim.run_schedule import schedule_warnings
 from .base import Outlook, is_adaptive, optimizer_name, warning
 
 _BURNED = 2400 * 6  # pictures seen when guide 0's run of 36 pictures burned out
@@ -55,3 +56,16 @@ def many_restarts(outlook: Outlook) -> Iterator[str]:
             f"{optimizer.lr_scheduler_num_cycles} restarts keep {optimizer_name(optimizer)} at its full rate for too "
             "long: 16 have destroyed what 9 trained well; lower lr_scheduler_num_cycles"
         )
+
+
+@warning(
+    "schedule",
+    looks_at="optimizer.lr_scheduler_type optimizer.lr_scheduler_args optimizer.lr_scheduler",
+    source="guide 4: T_max = 200 with 200 epochs; sd-scripts #601, prodigy #10",
+)
+def schedule(outlook: Outlook) -> Iterator[str]:
+    """T_max is less than the run's optimizer steps, so that the curve turns back up; two schedules are chosen; or a
+    schedule-free optimizer has one."""
+    yield from schedule_warnings(
+        outlook.config.optimizer, outlook.total_steps, outlook.warmup_steps, outlook.lr_factors
+    )
