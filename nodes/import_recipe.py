@@ -9,10 +9,9 @@ from comfy_api.latest import io, ui
 
 from ..trainer_core.config import NetworkConfig, OptimizerConfig
 from ..trainer_core.errors import ConfigError
-from ..trainer_core.flags import merged
 from ..trainer_core.recipes import ImportReport, import_file, import_text
 from ..trainer_core.recipes.presets import PRESETS
-from ..trainer_core.settings import from_json
+from ..trainer_core.settings import from_json, merged
 from .errors import plainly
 from .recipe_file import recipe_file, words
 from .wires import CATEGORY, Network, Optimizer, Recipe

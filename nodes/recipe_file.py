@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..trainer_core.errors import ConfigError
-from ..trainer_core.flags import merged
-from ..trainer_core.settings import from_json, to_json
+from ..trainer_core.settings import from_json, merged, to_json
 
 C = TypeVar("C")
 

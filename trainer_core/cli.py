@@ -11,8 +11,8 @@ from typing import Any
 
 from .config import TrainConfig
 from .errors import ConfigError, LazyLoraError, RunError
-from .flags import add_setting_flags, merged, nested
-from .settings import all_settings, from_json, to_json
+from .flags import add_setting_flags, nested
+from .settings import all_settings, from_json, merged, to_json
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

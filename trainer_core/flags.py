@@ -37,15 +37,6 @@ def nested(flags: Mapping[str, Any]) -> dict[str, Any]:
     return values
 
 
-def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Two nested groups of values as one; `above` wins."""
-    result = dict(below)
-    for key, value in above.items():
-        both_are_groups = isinstance(value, Mapping) and isinstance(result.get(key), Mapping)
-        result[key] = merged(result[key], value) if both_are_groups else value
-    return result
-
-
 def _shape(each: Setting) -> dict[str, Any]:
     if each.type is bool:
         return {"action": argparse.BooleanOptionalAction}

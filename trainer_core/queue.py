@@ -10,11 +10,10 @@ from typing import Any
 from .config import TrainConfig
 from .errors import ConfigError, LazyLoraError
 from .events import Event, Finished
-from .flags import merged
 from .hosts.base import Host
 from .recipes import import_file
 from .recipes.report import UNKNOWN, UNSUPPORTED, ImportReport
-from .settings import from_json
+from .settings import from_json, merged
 from .train import train
 
 SETTINGS_SUFFIXES = (".json", ".toml", ".py")

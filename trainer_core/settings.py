@@ -102,6 +102,15 @@ def to_json(config: Any) -> dict[str, Any]:
     return {each.name: _plain(getattr(config, each.name)) for each in settings_of(type(config))}
 
 
+def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Two nested groups of values as one; `above` wins."""
+    result = dict(below)
+    for key, value in above.items():
+        both_are_groups = isinstance(value, Mapping) and isinstance(result.get(key), Mapping)
+        result[key] = merged(result[key], value) if both_are_groups else value
+    return result
+
+
 def checked(each: Setting, value: Any, where: str = "") -> Any:
     """The value as the setting's type, or ConfigError with the setting's path, its range and the value given."""
     path = where + each.name

@@ -8,8 +8,8 @@ import pytest
 
 from trainer_core.cli import main
 from trainer_core.config import TrainConfig
-from trainer_core.flags import add_setting_flags, merged, nested
-from trainer_core.settings import all_settings, from_json
+from trainer_core.flags import add_setting_flags, nested
+from trainer_core.settings import all_settings, from_json, merged
 
 
 def parsed(*flags):

@@ -15,11 +15,10 @@ from trainer_core.config import TrainConfig
 from trainer_core.errors import ConfigError
 from trainer_core.families import SD1
 from trainer_core.files.metadata import SETTINGS_KEY, RunFacts, build_metadata
-from trainer_core.flags import merged
 from trainer_core.recipes import import_file, import_text
 from trainer_core.recipes.lenient_json import parse_json_object
 from trainer_core.recipes.report import VERDICTS, flattened
-from trainer_core.settings import from_json
+from trainer_core.settings import from_json, merged
 
 GUI = {"LoRA_type": "Standard", "optimizer": "AdamW", "learning_rate": 1e-4}
 

@@ -7,8 +7,7 @@ from typing import Any
 
 from ..config import TrainConfig
 from ..errors import ConfigError
-from ..flags import merged
-from ..settings import all_settings, checked, from_json, settings_of, to_json
+from ..settings import all_settings, checked, from_json, merged, settings_of, to_json
 from .report import APPLIED, SKIPPED, UNKNOWN, UNSUPPORTED, Assignments, Entry, ImportReport, flattened
 
 SOURCE = "LazyLoRA settings"

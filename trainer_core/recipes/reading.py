@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import ConfigError
 from ..files.metadata import SETTINGS_KEY
-from ..flags import merged
+from ..settings import merged
 from .arguments import rule_for
 from .easy_training import CONTROLS, NAMES, read_attributes, read_source
 from .easy_training import read_toml as read_easy_toml
