@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 import statistics
 import time
@@ -19,21 +20,47 @@ from ..optim import FlatBuffer, ParamGroup, build_optimizer
 
 Shapes = Sequence[tuple[int, ...]]
 
-# Both sides run the packages' defaults; the rates are the usual ones.
-LEARNING_RATES = {"AdamW": 1e-4, "Prodigy": 1.0, "DAdaptAdam": 1.0}
-PACKAGES = {"AdamW": "torch", "Prodigy": "prodigyopt", "DAdaptAdam": "dadaptation"}
+# The class that each of ours stands for. Both sides run the package's defaults at a usual rate.
+PACKAGES = {
+    "AdamW": "torch.optim.AdamW",
+    "Lion": "lion_pytorch.Lion",
+    "Prodigy": "prodigyopt.Prodigy",
+    "DAdaptAdam": "dadaptation.DAdaptAdam",
+    "DAdaptAdamPreprint": "dadaptation.experimental.DAdaptAdamPreprint",
+    "DAdaptLion": "dadaptation.DAdaptLion",
+    "DAdaptSGD": "dadaptation.DAdaptSGD",
+    "DAdaptAdaGrad": "dadaptation.DAdaptAdaGrad",
+    "DAdaptAdan": "dadaptation.DAdaptAdan",
+    "DAdaptAdanIP": "dadaptation.experimental.DAdaptAdanIP",
+}
+LEARNING_RATES = {name: 1e-4 if name in ("AdamW", "Lion") else 1.0 for name in PACKAGES}
+_DISTRIBUTIONS = {"lion_pytorch": "lion-pytorch"}
 
 
 def sd15_lora_shapes(rank: int = 32) -> list[tuple[int, ...]]:
     """The tensors of a LoRA on Stable Diffusion 1.5's UNet and text encoder: 264 modules, 528 tensors.
 
     At rank 32 they have 18.9 million elements."""
+    return [shape for inputs, outputs in _sd15_layers() for shape in ((rank, inputs), (outputs, rank))]
+
+
+def sd15_lokr_shapes(factor: int = 8, rank: int = 4) -> list[tuple[int, ...]]:
+    """The tensors of a LoKr on the same layers: w1 [factor, factor], and w2 as two matrices of that rank; 792 tensors.
+
+    At factor 8 and rank 4 they have 0.3 million elements."""
+    return [
+        shape
+        for inputs, outputs in _sd15_layers()
+        for shape in ((factor, factor), (outputs // factor, rank), (rank, inputs // factor))
+    ]
+
+
+def _sd15_layers() -> list[tuple[int, int]]:
     layers: list[tuple[int, int]] = []
     for channels in (320,) * 5 + (640,) * 5 + (1280,) * 6:
         layers += [(channels, channels)] * 8  # self-attention, cross-attention's q and out, the two projections
         layers += [(768, channels)] * 2 + [(channels, 8 * channels), (4 * channels, channels)]
-    layers += ([(768, 768)] * 4 + [(768, 3072), (3072, 768)]) * 12
-    return [shape for inputs, outputs in layers for shape in ((rank, inputs), (outputs, rank))]
+    return layers + ([(768, 768)] * 4 + [(768, 3072), (3072, 768)]) * 12
 
 
 def tiny_shapes(tensors: int = 792) -> list[tuple[int, ...]]:
@@ -122,7 +149,8 @@ def _ours(name: str, shapes: Shapes, device: torch.device) -> _Contender:
 
 def _the_packages(name: str, shapes: Shapes, device: torch.device) -> _Contender:
     parameters = _parameters(shapes, device)
-    package = PACKAGES[name]
+    package = PACKAGES[name].partition(".")[0]
+    distribution = _DISTRIBUTIONS.get(package, package)
     with contextlib.redirect_stdout(io.StringIO()):  # they print
         optimizer = _package_class(name)(list(parameters.values()), lr=LEARNING_RATES[name])
 
@@ -130,19 +158,14 @@ def _the_packages(name: str, shapes: Shapes, device: torch.device) -> _Contender
         steps = [state.get("step") for state in optimizer.state.values()]
         return [step for step in steps if isinstance(step, Tensor) and step.device.type == "cpu"]
 
-    return _Contender(name, f"{package} {version(package)}", *_size(parameters), optimizer.step, host_counters)
+    return _Contender(
+        name, f"{distribution} {version(distribution)}", *_size(parameters), optimizer.step, host_counters
+    )
 
 
 def _package_class(name: str) -> Callable[..., torch.optim.Optimizer]:
-    if name == "Prodigy":
-        from prodigyopt import Prodigy
-
-        return Prodigy
-    if name == "DAdaptAdam":
-        from dadaptation import DAdaptAdam
-
-        return DAdaptAdam
-    return torch.optim.AdamW
+    module, _, kind = PACKAGES[name].rpartition(".")
+    return getattr(importlib.import_module(module), kind)
 
 
 def _parameters(shapes: Shapes, device: torch.device) -> dict[str, nn.Parameter]:

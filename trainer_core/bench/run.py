@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from .optimizer_step import measure_optimizer_steps
+from .optimizer_step import measure_optimizer_steps, sd15_lokr_shapes
 from .training_step import Subject, measure_training_steps
 
 _PACKAGES = ("torch", "diffusers", "peft", "prodigyopt", "dadaptation")
@@ -26,6 +26,7 @@ def run_bench(rounds: int = 5) -> dict[str, Any]:
         "subject": vars(subject),
         "training_steps": measure_training_steps(subject, rounds),
         "optimizer_steps": measure_optimizer_steps(rounds=rounds),
+        "optimizer_steps_lokr": measure_optimizer_steps(sd15_lokr_shapes(), rounds=rounds),
     }
 
 

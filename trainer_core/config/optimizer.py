@@ -60,8 +60,8 @@ class OptimizerConfig:
         ge=1,
         advanced=True,
     )
-    lr_scheduler_min_lr_ratio: float | None = setting(
-        None,
+    lr_scheduler_min_lr_ratio: float = setting(
+        0.0,
         help="cosine_with_min_lr, warmup_stable_decay, rex: what the rate ends at, as a share of it.",
         ge=0,
         le=1,

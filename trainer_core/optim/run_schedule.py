@@ -36,7 +36,7 @@ def run_factors(
         base_lr=base_lr,
         decay_steps=warmup_steps(optimizer.lr_decay_steps, total_steps),
         timescale=optimizer.lr_scheduler_timescale,
-        min_lr_ratio=optimizer.lr_scheduler_min_lr_ratio or 0.0,
+        min_lr_ratio=optimizer.lr_scheduler_min_lr_ratio,
         step_rules=step_rules,
     )
 
