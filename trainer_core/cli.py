@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .config import TrainConfig
+from .dataset_commands import add_dataset_commands
 from .errors import ConfigError, LazyLoraError, RunError
 from .flags import add_setting_flags, nested
 from .settings import all_settings, from_json, merged, to_json
@@ -75,6 +76,8 @@ def _parser() -> argparse.ArgumentParser:
         "--model", help="(IA)³: spell it out as differences of this model's weights, for any UI; large"
     )
     convert.set_defaults(run=_convert)
+
+    add_dataset_commands(commands)
 
     demo = commands.add_parser("demo", help="train a drawn character on the embedded model and judge every epoch")
     demo.add_argument("--output", type=Path, default=Path("demo_output"), help="folder for what the demo writes")

@@ -15,7 +15,7 @@ _NEVER_SHORT = {"preset"}  # `--preset` is a guide's settings; network.preset, L
 
 def add_setting_flags(parser: argparse.ArgumentParser, config: type = TrainConfig) -> None:
     """One flag per setting. Values stay text here; `settings.from_json` turns them into numbers and checks them."""
-    found = [(path, each) for path, each in all_settings(config) if path != "dataset.tag_edits"]
+    found = [(path, each) for path, each in all_settings(config) if each.name != "tag_edits"]
     leaves = Counter(path.rpartition(".")[2] for path, _ in found)
     top_level = {path for path, _ in found if "." not in path}
     for path, each in found:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-_PAPER, _INK, _EMPTY = "white", "#1a1a1a", "#e8e8e8"
+_PAPER, _INK, _EMPTY, _BAR = "white", "#1a1a1a", "#e8e8e8", "#7aa7e0"
 _SMALLEST_FONT = 13
 _MOST_LINES = 6
 _WIDEST_WORD = 16  # times the letters' size: what a column is made wider for
@@ -88,6 +88,42 @@ def contact_sheet(pictures: Sequence[Image.Image], captions: Sequence[str], side
         _place(sheet, picture, (x, y, x + side, y + side))
         _write(draw, text, (x, y + side + gap // 2), kind)
     return sheet
+
+
+def written(text: str, width: int) -> Image.Image:
+    """The text on a sheet of `width` pixels, each line wrapped where it has to be."""
+    kind = _type_for(0)
+    lines = [
+        line for paragraph in text.splitlines() for line in [*_lines(paragraph, width - 2 * kind.gap, kind)] or [""]
+    ]
+    sheet = Image.new("RGB", (width, kind.height(lines) + 2 * kind.gap), _PAPER)
+    _write(ImageDraw.Draw(sheet), lines, (kind.gap, kind.gap), kind)
+    return sheet
+
+
+def bars(labels: Sequence[str], shares: Sequence[float], width: int) -> Image.Image:
+    """A bar for each share (0 to 1) behind its label and before its percentage, on a sheet of `width` pixels."""
+    kind = _type_for(0)
+    margin, room = width // 4, width // 2
+    sheet = Image.new("RGB", (width, len(labels) * kind.line + 2 * kind.gap), _PAPER)
+    draw = ImageDraw.Draw(sheet)
+    for number, (label, share) in enumerate(zip(labels, shares)):
+        y = kind.gap + number * kind.line
+        _write(draw, list(_lines(label, margin - 2 * kind.gap, kind))[:1], (kind.gap, y), kind)
+        draw.rectangle((margin, y + 2, margin + max(1, round(share * room)), y + kind.line - 3), fill=_BAR)
+        _write(draw, [f"{share:.0%}"], (margin + round(share * room) + kind.gap, y), kind)
+    return sheet
+
+
+def stacked(sheets: Sequence[Image.Image]) -> Image.Image:
+    """The sheets one below the other, as wide as the widest of them."""
+    size = (max(each.width for each in sheets), sum(each.height for each in sheets))
+    whole = Image.new("RGB", size, _PAPER)
+    y = 0
+    for each in sheets:
+        whole.paste(each, (0, y))
+        y += each.height
+    return whole
 
 
 def _type_for(side: int) -> _Type:

@@ -11,7 +11,7 @@ from PIL import Image
 from ..errors import DataError
 from .model_files import CSV_FILE, ModelFiles
 from .preprocess import centred_on_zero, tagger_input
-from .vocabulary import Vocabulary, read_selected_tags, read_tag_mapping
+from .vocabulary import Vocabulary, read_vocabulary
 
 _USUAL_SIDE = 448
 _PROVIDERS = ("CUDAExecutionProvider", "ROCMExecutionProvider", "CPUExecutionProvider")
@@ -23,7 +23,7 @@ class Tagger:
     def __init__(self, files: ModelFiles):
         """Raises DataError where onnxruntime is missing, the model cannot be loaded, or its tags do not fit it."""
         self.is_wd = files.tags.name == CSV_FILE
-        self.vocabulary: Vocabulary = (read_selected_tags if self.is_wd else read_tag_mapping)(files.tags)
+        self.vocabulary: Vocabulary = read_vocabulary(files.tags)
         self._files = files
         self._session = _session(files)
         self._input = self._session.get_inputs()[0]

@@ -27,6 +27,11 @@ class Label:
 Vocabulary = Mapping[int, Label]  # by place in the model's output; places without a meaning are left out
 
 
+def read_vocabulary(path: Path) -> Vocabulary:
+    """The labels of a list of tags, a .csv or a .json. Raises DataError for a file that cannot be read or is none."""
+    return read_selected_tags(path) if path.suffix == ".csv" else read_tag_mapping(path)
+
+
 def read_selected_tags(path: Path) -> Vocabulary:
     """The rows of a selected_tags.csv (tag_id,name,category,count): one label for each output, in their order.
 
