@@ -87,6 +87,23 @@ def check_the_stock_loader_applies_ia3_while_the_pack_is_loaded_and_not_after(pa
 
 
 @check("sd1")
+def check_loading_the_pack_adds_ia3_and_nothing_else(path: Path) -> None:
+    import asyncio
+
+    from comfy import weight_adapter
+
+    import nodes
+
+    before = list(weight_adapter.adapters)
+    try:
+        assert asyncio.run(nodes.load_custom_node(str(Path(__file__).resolve().parents[3]))), "the pack does not load"
+        assert weight_adapter.adapters[: len(before)] == before
+        assert [each.name for each in weight_adapter.adapters[len(before) :]] == ["ia3"]
+    finally:
+        weight_adapter.adapters[:] = before
+
+
+@check("sd1")
 def check_the_bypass_loader_applies_ia3(path: Path) -> None:
     """It came after 0.3.64; there is nothing to check before."""
     import comfy.sd
