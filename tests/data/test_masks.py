@@ -12,7 +12,7 @@ from trainer_core.data.buckets import assign_buckets
 from trainer_core.data.cache import with_mirrored
 from trainer_core.data.dataset import read_dataset
 from trainer_core.data.masks import Masks
-from trainer_core.data.pictures import fit_to_bucket, read_picture, to_tensor
+from trainer_core.data.pictures import decode_opacity, fit_to_bucket, read_picture, to_tensor
 from trainer_core.errors import DataError
 
 
@@ -97,6 +97,29 @@ def test_transparency_is_a_mask_where_asked_and_a_file_wins_over_it(configured, 
     assert found[0, 0, :4].eq(1).all() and found[0, 0, 4:].eq(0).all()
     assert found[1, 0, :, :4].eq(1).all() and found[1, 0, :, 4:].eq(0).all()
     assert found[2].eq(1).all()
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_every_kind_of_transparency_is_read(tmp_path, mode):
+    """Left half opaque, right half clear; for a palette, one colour stands for clear."""
+    path, image = tmp_path / "a.png", Image.new(mode, (8, 8))
+    if mode == "P":
+        image.putpalette([255, 0, 0, 0, 255, 0])
+        image.putdata([0, 0, 0, 0, 1, 1, 1, 1] * 8)
+        image.save(path, transparency=1)
+    else:
+        alpha = Image.new("L", (8, 8))
+        alpha.paste(255, (0, 0, 4, 8))
+        image.putalpha(alpha)
+        image.save(path)
+    found = decode_opacity(path.read_bytes(), path)
+    assert found is not None and np.asarray(found)[..., 0].tolist() == [[255] * 4 + [0] * 4] * 8
+
+
+def test_a_picture_without_transparency_is_not_decoded(tmp_path, monkeypatch):
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.jpg")
+    monkeypatch.setattr("PIL.JpegImagePlugin.JpegImageFile.load", lambda self: pytest.fail("decoded"))
+    assert decode_opacity((tmp_path / "a.jpg").read_bytes(), tmp_path / "a.jpg") is None
 
 
 def test_masks_are_mirrored_with_their_pictures(configured, draw, tmp_path):

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate
 
@@ -107,14 +108,18 @@ class Masks:
 
     def _mask(self, example: Example, placement: Placement, size: tuple[int, int]) -> Tensor:
         """[1, h, w] fp32 in [0, 1]: the red channel, as kohya reads it, cut as the picture is and averaged."""
-        if example.mask:
-            image = decode_picture(_unchanged(example.mask, example.mask_digest), example.mask)
-        elif self._counts_opacity:
-            image = decode_opacity(_unchanged(example.path, example.digest), example.path)
-        else:
+        image = self._mask_picture(example)
+        if image is None:
             return torch.ones(1, *size)
         mask = (to_tensor(fit_to_bucket(image, placement))[:1] + 1) / 2
         return interpolate(mask[None], size, mode="area")[0]
+
+    def _mask_picture(self, example: Example) -> Image.Image | None:
+        if example.mask:
+            return decode_picture(_unchanged(example.mask, example.mask_digest), example.mask)
+        if self._counts_opacity:
+            return decode_opacity(_unchanged(example.path, example.digest), example.path)
+        return None
 
 
 def _masks_in(folder: Path) -> dict[str, Path]:

@@ -71,16 +71,15 @@ def decode_picture(data: bytes, path: Path) -> Image.Image:
             raise DataError(f"{named(path)} is damaged ({_reason(error)}); replace it or remove it") from error
 
 
-def decode_opacity(data: bytes, path: Path) -> Image.Image:
-    """How opaque each pixel is, 0 to 255 in all three channels of an RGB picture, upright; white for one without
-    transparency. As `decode_picture`."""
+def decode_opacity(data: bytes, path: Path) -> Image.Image | None:
+    """How opaque each pixel is, 0 to 255 in all three channels of an RGB picture, upright; None, without decoding it,
+    for a picture that has no transparency. As `decode_picture`."""
     with _opened(data, path) as image:
+        if not _has_transparency(image):
+            return None
         try:
             image.load()
-            upright = ImageOps.exif_transpose(image)
-            if not _has_transparency(upright):
-                return Image.new("RGB", upright.size, "white")
-            return upright.convert("RGBA").getchannel("A").convert("RGB")
+            return ImageOps.exif_transpose(image).convert("RGBA").getchannel("A").convert("RGB")
         except MemoryError:
             raise
         except Exception as error:  # as in decode_picture
