@@ -181,6 +181,16 @@ def test_a_file_without_an_optimizer_trains_with_the_gui_s():
     assert values(report)["optimizer.optimizer"] == "AdamW"  # 1e-4 with Prodigy would learn nothing
 
 
+def test_what_the_author_may_not_have_meant_is_said():
+    unequal = gui(optimizer="DAdaptation", learning_rate=1, unet_lr=1.0, text_encoder_lr=0.5)
+    assert any("legacy_single" in warning for warning in unequal.warnings)
+    assert not any("legacy_single" in warning for warning in gui(unet_lr=1e-4, text_encoder_lr=5e-5).warnings)
+    t_max = gui(lr_scheduler_type="CosineAnnealingLR", lr_scheduler_args="T_max=200")
+    assert any("T_max=total" in warning for warning in t_max.warnings)
+    assert any("160 steps" in warning for warning in gui(max_train_steps=160).warnings)
+    assert not any("steps" in warning for warning in gui(max_train_steps=0, epoch=3).warnings)
+
+
 def test_sizes_and_prompts():
     report = gui(max_resolution="768,768", sample_prompts="a cat --n dog --w 512 --h 512\n\na hat")
     assert values(report)["dataset.resolution"] == 768

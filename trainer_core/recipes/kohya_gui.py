@@ -117,7 +117,7 @@ def _of_another_family(values: Mapping[str, Any]) -> tuple[str, str]:
 def _lora_type(value: Any, _: Mapping[str, Any]) -> Given:
     if str(value) not in LORA_TYPES:
         return Given("LoRA_type", value, "algo", value, "there is no such adapter", UNSUPPORTED)
-    return Given("LoRA_type", value, "algo", LORA_TYPES[str(value)][0])
+    return Given("LoRA_type", value, "algo", LORA_TYPES[str(value)][0], "its name here")
 
 
 def _preset(value: Any, values: Mapping[str, Any]) -> Given:

@@ -12,6 +12,7 @@ from ..optim import OPTIMIZERS, SCHEDULES
 from ..settings import Setting, all_settings, checked
 from .arguments import Rule, rule_for
 from .combining import combined
+from .doubts import doubts
 from .given import Given, Recipe, is_off, is_secret, is_unset, without_tokens
 from .notation import NotTaken, number
 from .report import (
@@ -38,7 +39,9 @@ def translate(recipe: Recipe, skip: Collection[str] = ()) -> ImportReport:
     taken = Assignments()
     givens = [each for each in combined(recipe.givens) if not (recipe.is_complete and each.key.startswith("("))]
     entries = [_judged(given, settings, taken, skip) for given in givens]
-    return ImportReport(recipe.source, taken.nested(), tuple(entries), recipe.warnings, _model(recipe, skip))
+    set_there = {each.argument: each.meaning for each in givens if not (each.verdict or is_off(each.meaning))}
+    warnings = (*recipe.warnings, *doubts(taken.by_path, set_there))
+    return ImportReport(recipe.source, taken.nested(), tuple(entries), warnings, _model(recipe, skip))
 
 
 def _judged(given: Given, settings: dict[str, Setting], taken: Assignments, skip: Collection[str]) -> Entry:
