@@ -36,7 +36,7 @@ def gradients(network: Network, components, is_checkpointed: bool) -> dict[str, 
 @pytest.mark.parametrize("algo", ALGOS)
 def test_a_recomputed_block_gives_the_same_gradients(algo: str, components) -> None:
     options = {"dropout": 0.3, "rank_dropout": 0.3, "module_dropout": 0.3, "train_text_encoder": False}
-    network = randomize(build(components, algo=algo, train_norm=True, **options))
+    network = randomize(build(components, algo=algo, preset="full", train_norm=True, **options))
     plain, recomputed = (gradients(network, components, is_checkpointed) for is_checkpointed in (False, True))
     assert any(each is not None and each.any() for each in plain.values())
     for name in plain:
@@ -48,9 +48,8 @@ def test_a_recomputed_block_gives_the_same_gradients(algo: str, components) -> N
 def test_neither_init_nor_forward_nor_delta_waits_for_the_device(algo: str, components) -> None:
     """On the meta device nothing has a value: what asks for one raises."""
     unet = components["unet"].to("meta")
-    network = build_network(
-        NetworkConfig(algo=algo, rank=4, train_text_encoder=False, train_norm=True), {"unet": unet}, SD1, 1, "meta"
-    )
+    config = NetworkConfig(algo=algo, rank=4, preset="full", train_text_encoder=False, train_norm=True)
+    network = build_network(config, {"unet": unet}, SD1, 1, "meta")
     with network.attached(), network.without_randomness():
         unet(X.to("meta"), EMB.to("meta")).square().sum().backward()
     assert all(each.grad is not None for each in network.parameters_by_component()["unet"].values())
@@ -102,6 +101,8 @@ def test_what_no_host_would_load_right_is_refused(components) -> None:
         ({"algo": "glora", "rank": 8}, "give a smaller rank"),
         ({"algo": "norm", "train_text_encoder": True}, "trains the UNet alone"),
         ({"algo": "dylora", "rank": 6}, r"its rank \(6\) is not a multiple of block_size \(4\)"),
+        ({"algo": "dylora", "dora_wd": True}, "does not go with dylora"),
+        ({"algo": "ia3", "train_norm": True}, "finds no norm among the chosen layers"),
         ({"algo": "dylora", "conv_rank": 6}, r"conv1: its rank \(6\)"),
     ):
         with pytest.raises(ConfigError, match=words):

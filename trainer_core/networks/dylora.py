@@ -26,8 +26,12 @@ class DyLora(LowRank):
     reaches_convolutions = True
 
     def __init__(self, config: NetworkConfig):
-        """Takes rank, alpha, block_size and the dropouts; not use_tucker, whose kernels between ranks cannot be cut."""
+        """Takes rank, alpha, block_size and the dropouts; not use_tucker, whose kernels between ranks cannot be cut.
+
+        Raises ConfigError for dora_wd, whose lengths are those of the whole rank alone."""
         super().__init__(replace(config, use_tucker=False))
+        if config.dora_wd:
+            raise ConfigError("dora_wd does not go with dylora, as its ranks are cut apart; switch it off")
 
     def init(self, layer: Layer, generator: torch.Generator) -> dict[str, Tensor]:
         """As a LoRA. Raises ConfigError for a rank that blocks do not fill."""

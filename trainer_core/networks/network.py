@@ -78,6 +78,8 @@ def build_network(
         adapters = [each for component, module in chosen.items() for each in builder.adapters(component, module)]
     if not adapters:
         raise ConfigError("nothing to train: no layer is left by preset, include, exclude and the blocks; widen them")
+    if config.train_norm and not any(each.algorithm.reaches_norms for each in adapters):
+        raise ConfigError("train_norm finds no norm among the chosen layers; choose another preset, or switch it off")
     return Network(builder.algorithm, adapters, config.module_dropout)
 
 
