@@ -121,6 +121,20 @@ def test_resume_equals_uninterrupted_run(tiny_host, config, spiking, on_spike, s
     assert logs[0] == logs[1]
 
 
+def test_whatever_learns_is_turned_back(tiny_host, config, spiking):
+    settings = {
+        "optimizer": {"optimizer_type": "torch.optim.RAdam", "learning_rate": 1e-3},
+        "ema_decay": 0.9,
+        "mixed_precision": "bf16",
+        "gradient_accumulation_steps": 2,
+        "max_train_epochs": 6,  # of three steps
+    }
+    whole = list(train(config("whole", "cut", **settings), tiny_host))
+    assert [event.step for event in of_kind(whole, TurnedBack)] == [12]
+    stop_after(config("parts", "cut", **settings), tiny_host, 14)
+    assert_same(epochs_of(list(train(config("parts", "cut", **settings), tiny_host))), epochs_of(whole))
+
+
 def test_a_spike_that_was_read_only_when_the_run_was_closed_is_acted_on(tiny_host, config, spiking, monkeypatch):
     from trainer_core.meter import Meter
 
@@ -167,6 +181,24 @@ def test_numbers_that_fail_after_the_spike_do_not_fail_the_run(tiny_host, config
     monkeypatch.setattr(Meter, "due", lambda self: iter(()))
     events = list(train(config("nan", "stop"), tiny_host))
     assert list(epochs_of(events)) == [1, 2]
+
+
+def test_a_leap_of_prodigys_own_d_is_cut_out(tiny_host, config, monkeypatch):
+    from trainer_core.optim.flat_optimizer import FlatOptimizer
+
+    step = FlatOptimizer.step
+
+    def leaping(self, lr_factor):
+        step(self, lr_factor)
+        if int(self._numbers["k"]) == 72:
+            leapt = {name: self._numbers[name] * 4 for name in ("d", "d_max")}
+            self._numbers = {**self._numbers, **leapt}
+
+    monkeypatch.setattr(FlatOptimizer, "step", leaping)
+    events = list(train(config("leap", "cut", max_train_epochs=16, save_every_n_epochs=7), tiny_host))
+    assert [(spike.step, spike.rise) for spike in of_kind(events, Spiked)] == [(72, pytest.approx(4, rel=0.05))]
+    assert [(event.step, event.total_steps) for event in of_kind(events, TurnedBack)] == [(70, 72)]
+    assert list(epochs_of(events)) == [7, 14, 15]
 
 
 def test_a_fixed_warm_up_fits_into_what_is_left(make_config):
