@@ -32,7 +32,7 @@ class Norm(BaseAlgorithm):
         super().__init__(config)
         if ALGORITHMS.get(config.algo) is Norm and trains_text_encoder(config):
             raise ConfigError(
-                '"norm" trains the UNet alone, as ComfyUI loads no norms of text encoders; switch train_text_encoder off'
+                '"norm" trains the UNet alone, as ComfyUI loads no other norms; switch train_text_encoder off'
             )
 
     def size(self, module: Adaptable) -> tuple[int, float]:
