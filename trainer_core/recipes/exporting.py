@@ -6,7 +6,9 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ..config import TrainConfig
 from ..errors import ConfigError
+from ..settings import all_settings
 from .arguments import Rule, rules
 from .kohya_gui import LORA_TYPES, NAMES
 from .own import NULL, RESIDUE
@@ -14,7 +16,7 @@ from .reading import import_text
 from .report import flattened
 
 _LYCORIS = {name for name, is_lycoris in LORA_TYPES.values() if is_lycoris} - {"lora", "locon", "dylora"}
-_NOT_OF_THE_GUI = {"log_with", "alpha_mask", "conditioning_data_dir", "zero_terminal_snr"}
+_NOT_OF_THE_GUI = {"log_with", "alpha_mask", "conditioning_data_dir", "zero_terminal_snr", "lr_warmup_steps"}
 
 
 def as_settings_json(values: Mapping[str, Any]) -> str:
@@ -59,51 +61,33 @@ def _exported(
     ours = flattened(values)
     theirs = translate(ours)
     back = flattened(import_text(write({**theirs, RESIDUE: {}})).values) if theirs else {}
-    residue = {path: value for path, value in ours.items() if path not in back or back[path] != value}
+    usual = {path: each.default for path, each in all_settings(TrainConfig)}
+    residue = {path: value for path, value in ours.items() if back.get(path, _as_json(usual[path])) != value}
     return write({**theirs, RESIDUE: residue})
 
 
 def _sd_scripts_arguments(ours: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    of_the_network: list[str] = []
-    for rule in rules():
-        value = _their_value(rule, ours)
-        if value is None or rule.argument == "algo":
-            continue
-        if rule.argument.startswith("network_args."):
-            of_the_network.append(f"{rule.argument.removeprefix('network_args.')}={value}")
-        else:
-            found[rule.argument] = value
+    found = _top_level(ours)
     algo = ours.get("network.algo")
+    of_the_network = {"algo": algo} if algo in _LYCORIS else {}
+    of_the_network |= _of_the_network(ours)
     if algo is not None:
         found["network_module"] = _module(algo)
-        of_the_network += [f"algo={algo}"] if algo in _LYCORIS else []
     if of_the_network:
-        found["network_args"] = of_the_network
-    if ours.get("network.train_text_encoder") is False:
-        found["network_train_unet_only"] = True
-    if ours.get("network.train_unet") is False:
-        found["network_train_text_encoder_only"] = True
-    if ours.get("loss.prediction_type") == "v_prediction":
-        found["v_parameterization"] = True
+        found["network_args"] = [f"{name}={value}" for name, value in of_the_network.items()]
+    if "lr_warmup_steps" in found and ours.get("optimizer.lr_scheduler_type"):
+        found["lr_warmup_steps"] = 0  # sd-scripts refuses both together
     return found
 
 
 def _gui_widgets(ours: dict[str, Any]) -> dict[str, Any]:
-    widgets: dict[str, Any] = {}
-    names = {argument: widget for widget, argument in NAMES.items()}
-    for rule in rules():
-        value = _their_value(rule, ours)
-        if value is None or rule.argument in {"algo", "lr_warmup_steps", *_NOT_OF_THE_GUI}:
-            continue
-        name = rule.argument.removeprefix("network_args.")
-        widgets[{"block_size": "unit", "constraint": "constrain", "preset": "LyCORIS_preset"}.get(name, name)] = value
-        if rule.argument in names:
-            widgets[names[rule.argument]] = widgets.pop(name)
-    if "optimizer_args" in widgets:
-        widgets["optimizer_args"] = " ".join(widgets["optimizer_args"])
-    if "lr_scheduler_args" in widgets:
-        widgets["lr_scheduler_args"] = " ".join(widgets["lr_scheduler_args"])
+    widgets_of = {"block_size": "unit", "constraint": "constrain", "preset": "LyCORIS_preset"}
+    widgets_of |= {argument: widget for widget, argument in NAMES.items()}
+    found = {**_top_level(ours), **_of_the_network(ours)}
+    widgets = {widgets_of.get(name, name): value for name, value in found.items() if name not in _NOT_OF_THE_GUI}
+    for name in ("optimizer_args", "lr_scheduler_args"):
+        if name in widgets:
+            widgets[name] = " ".join(widgets[name])
     algo = ours.get("network.algo")
     types = {name: widget for widget, (name, _) in reversed(LORA_TYPES.items())}
     if algo in types:
@@ -112,6 +96,41 @@ def _gui_widgets(ours: dict[str, Any]) -> dict[str, Any]:
     if ours.get("loss.multires_noise_iterations"):
         widgets["noise_offset_type"] = "Multires"
     return widgets
+
+
+def _top_level(ours: dict[str, Any]) -> dict[str, Any]:
+    """sd-scripts' own arguments, but for the network's."""
+    values = {rule.argument: _their_value(rule, ours) for rule in rules() if not _is_of_the_network(rule)}
+    found = {name: value for name, value in values.items() if value is not None and name != "algo"}
+    if ours.get("optimizer.optimizer_type"):
+        found["optimizer_type"] = ours["optimizer.optimizer_type"]
+    if "=total" in str(ours.get("optimizer.lr_scheduler_args", "")):  # a word of ours: sd-scripts cannot read it
+        found.pop("lr_scheduler_args", None)
+        if str(found.pop("lr_scheduler_type", "")).endswith("CosineAnnealingLR"):
+            found["lr_scheduler"] = "cosine"  # the same half wave
+    switches = {
+        "network_train_unet_only": ours.get("network.train_text_encoder") is False,
+        "network_train_text_encoder_only": ours.get("network.train_unet") is False,
+        "v_parameterization": ours.get("loss.prediction_type") == "v_prediction",
+        "masked_loss": bool(ours.get("dataset.masks_dir") or ours.get("dataset.alpha_mask")),
+    }
+    return {**found, **{name: True for name, is_on in switches.items() if is_on}}
+
+
+def _of_the_network(ours: dict[str, Any]) -> dict[str, Any]:
+    """The network's arguments, where they are not the usual: LyCORIS takes `decompose_both=False` for true."""
+    usual = {path: each.default for path, each in all_settings(TrainConfig)}
+    found = {}
+    for rule in rules():
+        value = _their_value(rule, ours) if _is_of_the_network(rule) else None
+        said_anyway = rule.setting == "network.wd_on_output" and ours.get("network.dora_wd")
+        if value is not None and (ours[rule.setting] != usual[rule.setting] or said_anyway):
+            found[rule.argument.removeprefix("network_args.")] = value
+    return found
+
+
+def _is_of_the_network(rule: Rule) -> bool:
+    return rule.argument.startswith("network_args.")
 
 
 def _gui_warm_up(text: str) -> dict[str, Any]:
@@ -128,6 +147,10 @@ def _their_value(rule: Rule, ours: dict[str, Any]) -> Any:
         return rule.write(value)
     except (ConfigError, ValueError):
         return None  # not a value that could be run: the residue keeps it
+
+
+def _as_json(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _module(algo: str) -> str:

@@ -63,9 +63,9 @@ def pairs(value: Any) -> dict[str, Any]:
 
 
 def arguments_text(value: Any) -> str:
-    """Optimizer or scheduler arguments as our one line, `weight_decay=0.01 betas=0.9,0.99`."""
+    """Optimizer or scheduler arguments as our one line, `weight_decay=0.01 betas=0.9,0.99`; T_max may be `total`."""
     text = " ".join(f"{key}={_literal(each)}" for key, each in pairs(value).items())
-    parse_optimizer_args(text)  # a ConfigError says what is wrong with it
+    parse_optimizer_args(text.replace("=total", "=0"))  # a ConfigError says what is wrong with it
     return text
 
 
@@ -119,6 +119,31 @@ def precision(value: Any) -> str:
     return {"no": "fp32", "float": "fp32", "float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}.get(
         str(value).lower(), str(value).lower()
     )
+
+
+def mixed_precision_for_kohya(value: str) -> str | None:
+    """Our word for the forward pass' number format; kohya has none for leaving it to the device."""
+    return {"auto": None, "fp32": "no"}.get(value, value)
+
+
+def save_precision_for_kohya(value: str) -> str:
+    """Our word for the files' number format."""
+    return "float" if value == "fp32" else value
+
+
+def side_for_kohya(value: int) -> str:
+    """sd-scripts wants both sides, as text."""
+    return f"{value},{value}"
+
+
+def tokens_for_kohya(value: int) -> int | None:
+    """75 is what sd-scripts does when it is told nothing, and refuses to be told."""
+    return None if value == 75 else value
+
+
+def logger_for_kohya(value: str) -> str | None:
+    """Whom to log with; nobody is said by silence."""
+    return None if value == "none" else value
 
 
 def is_velocity(value: Any) -> str:
