@@ -5,8 +5,10 @@ from __future__ import annotations
 from comfy_api.latest import ComfyExtension, io
 
 from ..trainer_core.hosts.comfy_ia3 import register_ia3
+from .auto_tag import AutoTag
 from .configure import ConfigureNetwork, ConfigureOptimizer
 from .dataset import LoadDataset, TagDataset
+from .dataset_report import DatasetReport, PreviewDataset
 from .epochs import EpochGrid, EpochsForEfficiency, LoadEpoch
 from .import_recipe import ImportRecipe
 from .train_lora import TrainLoRA
@@ -18,7 +20,10 @@ class LazyLoraExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return [
             LoadDataset,
+            AutoTag,
             TagDataset,
+            PreviewDataset,
+            DatasetReport,
             ConfigureNetwork,
             ConfigureOptimizer,
             ImportRecipe,

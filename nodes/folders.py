@@ -46,6 +46,11 @@ def dataset_folder(folder: str, path: str, input_directory: str) -> Path:
     return chosen
 
 
+def is_inside(folder: Path, directory: str) -> bool:
+    """Whether a folder, links followed, lies inside one of ComfyUI's own directories."""
+    return folder.expanduser().resolve().is_relative_to(Path(directory).resolve())
+
+
 def folder_digest(folder: Path) -> str:
     """Changes whenever a picture or a caption below the folder is added, removed or written; reads none of them."""
     digest = hashlib.sha256(str(folder).encode("utf-8", "surrogateescape"))

@@ -394,7 +394,10 @@ def test_every_input_and_output_has_a_tooltip_and_every_node_a_help_page(comfy: 
 
 NODE_IDS = {
     "LazyLoRA_LoadDataset",
+    "LazyLoRA_AutoTag",
     "LazyLoRA_TagDataset",
+    "LazyLoRA_PreviewDataset",
+    "LazyLoRA_DatasetReport",
     "LazyLoRA_ConfigureNetwork",
     "LazyLoRA_ConfigureOptimizer",
     "LazyLoRA_ImportRecipe",

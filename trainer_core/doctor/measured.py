@@ -1,4 +1,4 @@
-"""Every picture's measures, kept by content in the dataset's `.lazylora` folder: a second report costs no decoding."""
+"""Every picture's measures, kept by content on disk: a second report costs no decoding."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from ..errors import DataError, LazyLoraError
 from ..files.atomic import write_atomically
 from .measures import LAYOUT, Measures, measure
 
-_FILE = Path(".lazylora") / "measures.json"
+_FILE = "measures.json"
 
 
-def measured(examples: Sequence[Example], root: Path) -> dict[str, Measures]:
+def measured(examples: Sequence[Example], folder: Path) -> dict[str, Measures]:
     """The measures of every picture by its digest; those that cannot be decoded are left out.
 
-    root: the dataset's folder. Where it cannot be written, pictures are measured anew each time."""
-    kept = _read(root / _FILE)
+    folder: where they are kept, also those of other datasets. Where it cannot be written, pictures are measured anew
+    each time."""
+    kept = _read(folder / _FILE)
     found = {each.digest: kept[each.digest] for each in examples if each.digest in kept}
     missing = list({each.digest: each for each in examples if each.digest not in found}.values())
     with ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="measure") as pool:
         new = {each.digest: it for each, it in zip(missing, pool.map(_measured, missing)) if it is not None}
-    found |= new
     if new:
-        _write(root / _FILE, found)
-    return found
+        _write(folder / _FILE, kept | new)
+    return found | new
 
 
 def _measured(example: Example) -> Measures | None:

@@ -16,7 +16,7 @@ from ..data.buckets import Placement, assign_buckets, bucket_warnings
 from ..data.captions import parse_tags, prepared_caption
 from ..data.dataset import read_dataset
 from ..data.examples import Dataset, Example
-from ..tagging.history import written_caption
+from ..tagging.history import FOLDER, written_caption
 from .contradictions import disagree, opposed
 from .likeness import look_alikes
 from .measured import measured
@@ -147,11 +147,14 @@ class Examined:
     placements: tuple[Placement, ...]
 
 
-def examine(config: DatasetConfig, count_tokens: Callable[[str], int] | None = None) -> Examined:
+def examine(
+    config: DatasetConfig, count_tokens: Callable[[str], int] | None = None, kept_in: Path | None = None
+) -> Examined:
     """Look at every picture and caption of the dataset as training with `config` will see them.
 
     count_tokens: tokens of a caption without begin and end marks, of the text encoder that is to be trained; without it
-    they are estimated. Pictures that cannot be used are warnings, whatever `config.bad_pictures` says. Raises DataError
+    they are estimated. kept_in: the folder for what was measured, for the next time; by default `.lazylora` inside the
+    dataset's. Pictures that cannot be used are warnings, whatever `config.bad_pictures` says. Raises DataError
     where no picture is left, ConfigError for settings that contradict each other."""
     dataset = read_dataset(replace(config, bad_pictures="skip"))
     every_placement = assign_buckets([each.size for each in dataset.examples], config)
@@ -160,11 +163,12 @@ def examine(config: DatasetConfig, count_tokens: Callable[[str], int] | None = N
     placements = tuple(every_placement[: len(examples)])  # regularisation pictures stand behind the others
     captions = [prepared_caption(each.caption, config) for each in examples]
     tags = [parse_tags(caption) for caption in captions]
-    found = measured(examples, Path(config.folder.strip()).expanduser())
+    found = measured(examples, kept_in or Path(config.folder.strip()).expanduser() / FOLDER)
     groups = look_alikes([found[each.digest].looks if each.digest in found else None for each in examples])
     concepts = _concepts(dataset)
     by_visits = [each.visits for each in concepts]
     tag_uses = _tag_uses(examples, tags)
+    triggers = parse_tags(config.trigger_word)
     report = DatasetReport(
         folder=Path(config.folder.strip()).name,
         resolution=config.resolution,
@@ -184,7 +188,9 @@ def examine(config: DatasetConfig, count_tokens: Callable[[str], int] | None = N
         empty_captions=tuple(each.name for each in examples if each.caption_path and not written_caption(each)),
         tokens=_tokens(examples, captions, count_tokens),
         tags=tag_uses,
-        on_every_picture=tuple(each.tag for each in tag_uses if each.pictures == len(examples)),
+        on_every_picture=tuple(
+            each.tag for each in tag_uses if each.pictures == len(examples) and each.tag not in triggers
+        ),
         on_nearly_every_picture=tuple(each for each in tag_uses if each.missing),
         warnings=tuple(dict.fromkeys((*dataset.warnings, *bucket_warnings(config)))),
     )

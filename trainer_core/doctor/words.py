@@ -69,8 +69,8 @@ def _captions(report: DatasetReport) -> Iterator[str]:
     yield from _more(report.contradictions, "pairs whose captions differ")
     if report.on_every_picture and report.pictures >= _FOR_A_REASON:
         yield (
-            f"on every picture: {', '.join(report.on_every_picture[:_MOST_TAGS])}; the trigger word apart, drop what "
-            "always belongs to the subject (drop_traits), and keep what should stay changeable"
+            f"on every picture: {', '.join(report.on_every_picture[:_MOST_TAGS])}; drop what belongs to the subject "
+            "(drop_traits), keep what should stay changeable"
         )
     for each in report.on_nearly_every_picture[:_MOST_NAMED]:
         yield f'"{each.tag}" is on {each.share:.0%} of the pictures, not on {_named(each.missing)}: forgotten there?'

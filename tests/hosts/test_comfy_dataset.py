@@ -1,0 +1,87 @@
+"""The dataset room in a real ComfyUI: report, contact sheet, edits and the tagger."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.hosts.comfy_server import ComfyClient, ComfyError
+
+pytestmark = [pytest.mark.comfy, pytest.mark.slow]
+
+
+@pytest.fixture
+def room(comfy_base: Path) -> Path:
+    """Four pictures in ComfyUI's input folder, two of them the same, one without a caption."""
+    folder = comfy_base / "input" / "room"
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "3_cat").mkdir(parents=True)
+    dice = np.random.default_rng(5)
+    for number in range(3):
+        drawn = Image.fromarray(dice.integers(0, 255, (8, 8, 3), dtype=np.uint8)).resize((96, 64 + 32 * number))
+        drawn.save(folder / "3_cat" / f"{number}.png")
+    Image.open(folder / "3_cat" / "0.png").save(folder / "3_cat" / "3.jpg")
+    for number, caption in enumerate(("cat, blue eyes, hat, tree", "cat, tree", "cat, smile")):
+        (folder / "3_cat" / f"{[0, 1, 3][number]}.txt").write_text(caption)
+    return folder
+
+
+def graph(**nodes: dict) -> dict:
+    """Nodes by name, each {"class_type": its inputs}, behind a LoadDataset of the room."""
+    loaded = {"class_type": "LazyLoRA_LoadDataset", "inputs": {"folder": "room", "resolution": 64}}
+    found = {"load": loaded}
+    for name, node in nodes.items():
+        ((kind, inputs),) = node.items()
+        found[name] = {"class_type": kind, "inputs": inputs}
+    return found
+
+
+def test_the_report_is_shown_drawn_and_given_as_json(comfy: ComfyClient, room: Path):
+    nodes = graph(
+        clip={"TinyCheckpointLoader": {"ckpt_name": "sd1_tiny.safetensors", "text_layers": 3}},
+        report={"LazyLoRA_DatasetReport": {"dataset": ["load", 0], "clip": ["clip", 1]}},
+        picture={"SaveImage": {"images": ["report", 0], "filename_prefix": "report"}},
+        json={"PreviewAny": {"source": ["report", 2]}},
+    )
+    finished = comfy.run(nodes)
+    text = finished.outputs["report"]["text"][0]
+    assert "4 pictures, 12 per epoch" in text and "look alike: 3_cat/0.png, 3_cat/3.jpg" in text
+    report = json.loads(finished.outputs["json"]["text"][0])
+    assert report["without_caption"] == ["3_cat/2.png"]
+    assert report["tokens"] == {"is_estimated": False, "longest": 8, "over_75": [], "over_150": [], "over_225": []}
+    (picture,) = comfy.images(finished, "picture")
+    assert picture.width > 500
+
+
+def test_edits_are_previewed_and_files_stay(comfy: ComfyClient, room: Path):
+    nodes = graph(
+        edit={
+            "LazyLoRA_TagDataset": {"dataset": ["load", 0], "operation": "drop_traits", "tags": "cat", "percent": 50}
+        },
+        sheet={"LazyLoRA_PreviewDataset": {"dataset": ["edit", 0], "tag": "-smile", "per_page": 2, "page": 9}},
+    )
+    finished = comfy.run(nodes)
+    assert "3_cat/0.png: cat, blue eyes, hat\n" in finished.outputs["edit"]["text"][0]
+    (sheet,) = comfy.images(finished, "sheet")
+    assert sheet.width < 400, "three pictures lack the tag: one is left for the last page"
+    assert (room / "3_cat" / "0.txt").read_text() == "cat, blue eyes, hat, tree"
+
+
+def test_without_a_tagger_the_node_says_what_to_put_where(comfy: ComfyClient, room: Path):
+    nodes = graph(tag={"LazyLoRA_AutoTag": {"dataset": ["load", 0], "tagger": "(by name)", "name": "SmilingWolf/wd"}})
+    with pytest.raises(ComfyError, match=r"put its selected_tags\.csv and model\.onnx into .*SmilingWolf_wd"):
+        comfy.run(nodes)
+
+
+def test_a_graph_writes_no_caption_outside_comfyui_s_input_folder(comfy: ComfyClient, room: Path, tmp_path: Path):
+    shutil.copytree(room, tmp_path / "room")
+    nodes = graph(tag={"LazyLoRA_AutoTag": {"dataset": ["load", 0], "tagger": "(by name)", "action": "undo"}})
+    nodes["load"]["inputs"]["path"] = str(tmp_path / "room")
+    with pytest.raises(ComfyError, match="outside ComfyUI's input folder"):
+        comfy.run(nodes)
+    assert not (tmp_path / "room" / ".lazylora").exists()
