@@ -73,33 +73,16 @@ def measure_optimizer_steps(
 ) -> list[dict[str, Any]]:
     """One row per optimizer and implementation: operations, syncs and the median milliseconds of a step.
 
-    shapes: of the parameters, by default SD 1.5 at rank 32. rounds: timed steps of each, in turns so that all meet the
-    same conditions; the first two steps of each are not timed. device: CUDA where there is one, else the CPU.
+    shapes: of the parameters, by default SD 1.5 at rank 32. rounds: timed steps of each, ours and the package's in
+    turns so that both meet the same conditions; the first two steps of each are not timed. device: CUDA where there is
+    one, else the CPU.
 
     `kernels` are operations that reach a kernel (a fused or foreach call counts once). `syncs` are reads of a device
     value by the host, torch's own step counters, which lie on the CPU, left out. `time_ratio` is ours / the package's.
     Packages that are not installed have no row."""
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    contenders = [*_contenders(shapes or sd15_lora_shapes(), place)]
-    counts = [_counted(each) for each in contenders]
-    milliseconds: list[list[float]] = [[] for _ in contenders]
-    for _ in range(rounds):
-        for contender, times in zip(contenders, milliseconds, strict=True):
-            times.append(_timed(contender.step, place))
-    rows = [
-        {
-            "optimizer": contender.optimizer,
-            "implementation": contender.implementation,
-            "device": place.type,
-            "threads": torch.get_num_threads(),
-            "tensors": contender.tensors,
-            "elements": contender.elements,
-            "kernels": count.kernels,
-            "syncs": count.syncs,
-            "milliseconds": statistics.median(times),
-        }
-        for contender, count, times in zip(contenders, counts, milliseconds, strict=True)
-    ]
+    # one optimizer after the other: the states of all of them together would fill the memory
+    rows = [row for name in PACKAGES for row in _measured(name, shapes or sd15_lora_shapes(), rounds, place)]
     return [*_with_ratios(rows)]
 
 
@@ -134,11 +117,33 @@ class _Contender:
     host_counters: Callable[[], list[Tensor]] = list
 
 
-def _contenders(shapes: Shapes, device: torch.device) -> Iterator[_Contender]:
-    for name in LEARNING_RATES:
-        yield _ours(name, shapes, device)
-        with contextlib.suppress(ImportError):
-            yield _the_packages(name, shapes, device)
+def _measured(name: str, shapes: Shapes, rounds: int, device: torch.device) -> list[dict[str, Any]]:
+    contenders = [*_contenders(name, shapes, device)]
+    counts = [_counted(each) for each in contenders]
+    milliseconds: list[list[float]] = [[] for _ in contenders]
+    for _ in range(rounds):
+        for contender, times in zip(contenders, milliseconds, strict=True):
+            times.append(_timed(contender.step, device))
+    return [
+        {
+            "optimizer": contender.optimizer,
+            "implementation": contender.implementation,
+            "device": device.type,
+            "threads": torch.get_num_threads(),
+            "tensors": contender.tensors,
+            "elements": contender.elements,
+            "kernels": count.kernels,
+            "syncs": count.syncs,
+            "milliseconds": statistics.median(times),
+        }
+        for contender, count, times in zip(contenders, counts, milliseconds, strict=True)
+    ]
+
+
+def _contenders(name: str, shapes: Shapes, device: torch.device) -> Iterator[_Contender]:
+    yield _ours(name, shapes, device)
+    with contextlib.suppress(ImportError):
+        yield _the_packages(name, shapes, device)
 
 
 def _ours(name: str, shapes: Shapes, device: torch.device) -> _Contender:
