@@ -9,10 +9,11 @@ from typing import Any
 
 import torch
 
+from .adapter_step import measure_adapter_steps
 from .optimizer_step import measure_optimizer_steps, sd15_lokr_shapes
 from .training_step import Subject, measure_training_steps
 
-_PACKAGES = ("torch", "diffusers", "peft", "prodigyopt", "dadaptation")
+_PACKAGES = ("torch", "diffusers", "peft", "lycoris-lora", "prodigyopt", "dadaptation")
 
 
 def run_bench(rounds: int = 5) -> dict[str, Any]:
@@ -26,6 +27,7 @@ def run_bench(rounds: int = 5) -> dict[str, Any]:
         "subject": vars(subject),
         "training_steps": measure_training_steps(subject, rounds),
         "optimizer_steps": measure_optimizer_steps(rounds=rounds),
+        "adapter_steps": measure_adapter_steps(rounds, tokens=4096 if device == "cuda" else 256, device=device),
         "optimizer_steps_lokr": measure_optimizer_steps(sd15_lokr_shapes(), rounds=rounds),
     }
 
