@@ -23,7 +23,7 @@ PRESETS = (
 class NetworkConfig:
     """What is trained: the adapter, its size and which parts of the model it is put on."""
 
-    algo: str = setting("lora", help="The adapter: lora (attention and feed-forward) or locon (convolutions too).")
+    algo: str = setting("lora", help="The adapter; docs/adapters.md says what each changes, its size and who reads it.")
     rank: int = setting(16, help="Size of the adapter (kohya: network_dim).", ge=1, le=1024)
     alpha: float = setting(16.0, help="Strength is alpha / rank; equal to rank means 1.", ge=0)
     conv_rank: int | None = setting(None, help="LoCon: rank on convolutions; as `rank` when left out.", ge=1, le=1024)
