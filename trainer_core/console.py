@@ -53,7 +53,7 @@ class _Bars:
             )
         elif isinstance(event, TurnedBack):
             self._close()  # the next step begins a bar of its own, of another length
-            self._say(f"back after step {event.step}; the run ends with step {event.total_steps}")
+            self._say(f"going on after step {event.step}; the run ends with step {event.total_steps}")
         elif isinstance(event, Saved):
             self._say(f"epoch {event.epoch}: {event.path}")
         elif isinstance(event, Sampled) and event.path is not None:

@@ -78,7 +78,7 @@ class Spiked:
 
 @dataclass(frozen=True)
 class TurnedBack:
-    """The run stands after an earlier step again, and ends at another one than was planned (`on_spike`)."""
+    """The run goes on after this step, mostly an earlier one, and ends at another than was planned (`on_spike`)."""
 
     step: int
     total_steps: int

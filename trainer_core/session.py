@@ -261,11 +261,14 @@ class Session:
             )
 
     def catch_up(self) -> Iterator[Event]:
-        """Look at the steps of earlier sessions again: a spike among them may have had no time to be acted on."""
+        """Look at the steps of earlier sessions again: a spike among them may have had no time to be acted on. One that
+        was acted on has made the run shorter than it was planned."""
         said = read_spikes(self.folder.events_file)
         yield from self.watch.catch_up(self._earlier(), said, self.plan.total_steps)
         if self.watch.spike:
             yield self.turn_back()
+        elif self.folder.spiked_step():
+            yield TurnedBack(self.step, self.plan.total_steps)
 
     def _facts(self, epoch: int) -> RunFacts:
         plan, dataset = self.plan, self.plan.dataset
