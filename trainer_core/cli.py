@@ -231,6 +231,7 @@ def _settings(parsed: argparse.Namespace) -> dict[str, Any]:
 
         report = import_file(parsed.recipe)
         print(report.as_text(), file=sys.stderr)
+        report.require_essentials()
         values = merged(values, report.values)
     return merged(merged(values, _read_settings(parsed.config)), _flags(parsed))
 

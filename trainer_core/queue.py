@@ -62,6 +62,7 @@ def run_queue(
         try:
             report = import_file(path)
             yield Started(path, number, len(files), report)
+            report.require_essentials()
             config = from_json(TrainConfig, merged(merged({"output_name": path.stem}, report.values), overruling))
             host = _host(model or report.model, hosts, load_host)
             for event in train(config, host):

@@ -61,7 +61,15 @@ def test_each_is_trained_in_its_own_folder_and_failures_are_passed_over(queue):
 def test_without_a_model_the_file_s_own_is_loaded(queue):
     (queue.folder / "1.json").unlink()
     (queue.folder / "2.json").unlink()
-    assert states(queue(model="")) == [("3.toml", "failed")]
+    assert states(queue(model="")) == [("3.toml", "failed")]  # no model
     text = (queue.folder / "3.toml").read_text()
     (queue.folder / "3.toml").write_text(text + 'pretrained_model_name_or_path = "its own"\n')
     assert states(queue(model="")) == [("3.toml", "finished")] and queue.loaded == ["its own"]
+
+
+def test_another_adapter_than_the_recipe_s_is_never_trained_in_its_place(queue):
+    for name in ("1.json", "3.toml"):
+        (queue.folder / name).unlink()
+    (queue.folder / "2.json").write_text('{"LoRA_type": "Flux1", "network_dim": 4, "learning_rate": 1}')
+    ended = [each for each in queue() if isinstance(each, Ended)]
+    assert [each.state for each in ended] == ["failed"] and "Flux1" in ended[0].said and not queue.loaded

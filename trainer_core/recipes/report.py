@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..errors import ConfigError
+
 APPLIED, TRANSLATED, INERT, UNSUPPORTED = "applied", "translated", "inert", "unsupported"
 UNKNOWN, SECRET, SKIPPED = "unknown", "secret", "skipped"
 
@@ -21,6 +23,7 @@ VERDICTS = {
 }
 
 _WIDEST = 44
+_ESSENTIAL = {"LoRA_type", "network_module", "network_args.algo", "optimizer", "optimizer_type"}
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,12 @@ class ImportReport:
         widths = [max((len(row[column]) for row in rows), default=0) for column in range(3)]
         lines = ["  ".join([*(cell.ljust(width) for cell, width in zip(row, widths)), row[3]]).rstrip() for row in rows]
         return "\n".join([self.summary(), *(f"! {warning}" for warning in self.warnings), *lines])
+
+    def require_essentials(self) -> None:
+        """Raise ConfigError where the recipe's adapter or optimizer cannot be had: nothing stands in for them."""
+        for entry in self.entries:
+            if entry.verdict == UNSUPPORTED and entry.key.strip("-()") in _ESSENTIAL:
+                raise ConfigError(f"{entry.key} {entry.value} cannot be done ({entry.why}); choose another there")
 
     def to_json(self) -> dict[str, Any]:
         """The report as plain JSON values."""
