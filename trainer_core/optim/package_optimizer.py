@@ -142,7 +142,7 @@ class PackageOptimizer:
     def _first_step(self) -> None:
         try:
             self._optimizer.step()
-        except torch.OutOfMemoryError:
+        except torch.cuda.OutOfMemoryError:  # torch.OutOfMemoryError is newer than 2.1
             raise
         except (RuntimeError, TypeError, ArithmeticError) as error:
             raise ConfigError(f"{self._kind.__qualname__} cannot be used here, its first step fails: {error}") from None
