@@ -71,7 +71,7 @@ def test_a_dylora_becomes_a_lora_of_each_trained_rank(host, tmp_path: Path) -> N
     ],
 )
 def test_what_cannot_be_converted_is_answered_in_one_sentence(host, flags, words, tmp_path: Path, capsys) -> None:
-    metadata = {"ss_network_dim": "8", "ss_network_args": '{"algo": "dylora", "block_size": "4"}'}
+    metadata = {"ss_network_dim": "8", "ss_network_args": '{"algo": "dylora"}'}
     trained(host, tmp_path / "x.safetensors", metadata, algo="dylora", rank=8)
     assert main(["convert", str(tmp_path / "x.safetensors"), str(tmp_path / "y.safetensors"), *flags]) == 1
     assert words in capsys.readouterr().err

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from .config import NetworkConfig
 from .errors import RunError
 from .families.base import Family
 from .families.names import canonical_names, file_keys
@@ -25,11 +26,15 @@ def cut_dylora(source: Path, target: Path, rank: int) -> None:
     Raises RunError for a file that says it is no DyLoRA, for a rank that was not trained, and if `target` exists."""
     tensors, metadata = load_lora(source)
     options = _network_options(metadata)
-    if options.get("algo") != "dylora" and metadata.get("ss_network_module") != "networks.dylora":
-        raise RunError(
-            f"{source}: was not trained as a DyLoRA, so none of its ranks stands by itself; choose one that was"
-        )
-    whole, block = int(metadata.get("ss_network_dim", rank)), int(options.get("block_size", options.get("unit", 1)))
+    if (
+        options.get("algo") == "dylora"
+    ):  # LyCORIS' and ours, which do not write the block size where it is the usual one
+        block = int(options.get("block_size", NetworkConfig().block_size))
+    elif metadata.get("ss_network_module") == "networks.dylora":
+        block = int(options.get("unit", 1))
+    else:
+        raise RunError(f"{source}: was not trained as a DyLoRA, so no part of it stands by itself; choose one that was")
+    whole = int(metadata.get("ss_network_dim", rank))
     if rank % block or not 0 < rank <= whole:
         raise RunError(f"{source}: was trained at ranks {block}, {2 * block}, … {whole}; {rank} is none of them")
     save_lora(target, at_rank(tensors, rank), {**metadata, **_as_plain_lora(metadata, options, whole, rank)})
