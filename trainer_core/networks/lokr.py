@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from ..config import NetworkConfig
 from ..errors import ConfigError
 from .base import ALGORITHMS, BaseAlgorithm, Layer, convolved, dropped, row_mask
-from .low_rank import by_column, kaiming_uniform
+from .low_rank import by_column, kaiming_uniform, with_added
 from .targets import Adaptable
 
 W1, W1_A, W1_B = "lokr_w1", "lokr_w1_a", "lokr_w1_b"
@@ -93,22 +93,26 @@ class LoKr(BaseAlgorithm):
     def forward(self, layer: Layer, weights: Mapping[str, Tensor], x: Tensor, y: Tensor, seed: int | None) -> Tensor:
         """y + ΔW x, with w1 and w2 applied in turn to x laid out as c × d: ΔW is never built."""
         x = x.to(next(iter(weights.values())).dtype)
-        through = self._through_convolution if isinstance(layer.module, nn.Conv2d) else self._through_linear
-        added = through(layer, weights, x)
+        if isinstance(layer.module, nn.Conv2d):
+            added = self._through_convolution(layer, weights, x)
+        else:
+            inner, last = self._inner_and_last(layer, weights, x)
+            if seed is None or not (self.dropout or self.rank_dropout):
+                return with_added(layer.module, y, inner, last, self._scale(layer))
+            added = F.linear(inner, last * self._scale(layer)).view(y.shape)
         kept = row_mask(layer.module.weight.shape[0], added, self.rank_dropout, seed)
         if kept is not None:
             added = added * (kept.view(-1, 1, 1) if isinstance(layer.module, nn.Conv2d) else kept)
         added = dropped(added, self.dropout, seed)
         return (y.to(added.dtype) + added).to(y.dtype)
 
-    def _through_linear(self, layer: Layer, weights: Mapping[str, Tensor], x: Tensor) -> Tensor:
-        split, w1 = self._split(layer.module), _w1(weights) * self._scale(layer)
+    def _inner_and_last(self, layer: Layer, weights: Mapping[str, Tensor], x: Tensor) -> tuple[Tensor, Tensor]:
+        """All but the last product, [tokens, a, k], and the last factor, [b, k]; k is d, or the rank."""
+        split, w1 = self._split(layer.module), _w1(weights)
         h = x.reshape(-1, split.c, split.d)
         if W2 in weights:
-            h = F.linear(torch.matmul(w1, h), weights[W2])  # [tokens, a, b]
-        else:
-            h = F.linear(torch.matmul(w1, F.linear(h, weights[W2_B])), weights[W2_A])
-        return h.view(*x.shape[:-1], split.a * split.b)
+            return torch.matmul(w1, h), weights[W2]
+        return torch.matmul(w1, F.linear(h, weights[W2_B])), weights[W2_A]
 
     def _through_convolution(self, layer: Layer, weights: Mapping[str, Tensor], x: Tensor) -> Tensor:
         module, split, batch = layer.module, self._split(layer.module), x.shape[0]
