@@ -28,7 +28,7 @@ def cut_dylora(source: Path, target: Path, rank: int) -> None:
     options = _network_options(metadata)
     if (
         options.get("algo") == "dylora"
-    ):  # LyCORIS' and ours, which do not write the block size where it is the usual one
+    ):  # ours, which writes the block size where it is not the usual one
         block = int(options.get("block_size", NetworkConfig().block_size))
     elif metadata.get("ss_network_module") == "networks.dylora":
         block = int(options.get("unit", 1))
