@@ -26,9 +26,7 @@ def cut_dylora(source: Path, target: Path, rank: int) -> None:
     Raises RunError for a file that says it is no DyLoRA, for a rank that was not trained, and if `target` exists."""
     tensors, metadata = load_lora(source)
     options = _network_options(metadata)
-    if (
-        options.get("algo") == "dylora"
-    ):  # ours, which writes the block size where it is not the usual one
+    if options.get("algo") == "dylora":  # ours, which writes the block size where it is not the usual one
         block = int(options.get("block_size", NetworkConfig().block_size))
     elif metadata.get("ss_network_module") == "networks.dylora":
         block = int(options.get("unit", 1))
