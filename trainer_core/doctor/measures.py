@@ -16,6 +16,7 @@ _LONGEST_SIDE = 512  # about what training sees; a blur that is gone at this siz
 _HASH_SIDE, _FREQUENCIES = 32, 8
 _FLAT = 2.0  # grey levels of deviation, below which there is nothing to compare
 _BLUR_WINDOW = 9
+_LINES = 4  # every fourth line says as much as all of them
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ def measure(data: bytes, path: Path) -> Measures:
     """The measures of a picture file's bytes. Raises DataError, naming `path`, for one that cannot be decoded."""
     grey = _grey(data, path)
     grey.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE), Image.Resampling.BILINEAR)
-    return Measures(perceptual_hash(grey), blur(np.asarray(grey, np.float32)))
+    return Measures(perceptual_hash(grey), blur(np.asarray(grey)))
 
 
 def perceptual_hash(grey: Image.Image) -> int | None:
@@ -48,8 +49,10 @@ def perceptual_hash(grey: Image.Image) -> int | None:
 def blur(grey: np.ndarray) -> float:
     """How little is lost by blurring the picture again: 0 (sharp) to 1 (nothing left to lose).
 
-    grey: [H, W] fp32. Source: Crété et al. 2007, "The Blur Effect", with their window of 9; independent of contrast."""
-    return max(_blur_down(grey), _blur_down(grey.T))
+    grey: [H, W], any numbers. Source: Crété et al. 2007, "The Blur Effect", with their window of 9, on a quarter of the
+    lines; independent of contrast."""
+    across, down = grey[::_LINES].T, grey[:, ::_LINES]
+    return max(_blur_down(across.astype(np.float32)), _blur_down(down.astype(np.float32)))
 
 
 def _blur_down(grey: np.ndarray) -> float:
