@@ -32,19 +32,23 @@ class Pictures:
 
 
 def judged(
-    host: DiffusersHost, config: TrainConfig, epochs: Mapping[int, Mapping[str, Tensor]], is_quiet: bool = False
+    host: DiffusersHost,
+    config: TrainConfig,
+    epochs: Mapping[int, Mapping[str, Tensor]],
+    seeds: Sequence[int] = SEEDS,
+    is_quiet: bool = False,
 ) -> tuple[dict[int, Pictures], list[EpochScores]]:
     """Every epoch's pictures and scores. epochs: number → a LoRA file's tensors; 0 → {}, the model without a LoRA, must
-    be the first: the others' control pictures are compared with its own."""
+    be the first: the others' control pictures are compared with its own. seeds: every prompt is drawn once for each."""
     from tqdm import tqdm
 
-    prompts = [prompt for _ in SEEDS for prompt in test_prompts()]
+    prompts = [prompt for _ in seeds for prompt in test_prompts()]
     pictures: dict[int, Pictures] = {}
     scores: list[EpochScores] = []
     with host.borrowed([], "auto", False):
         for number, tensors in tqdm(epochs.items(), desc="sampling", unit="epoch", disable=is_quiet):
             with _applied(host, config, tensors):
-                pictures[number] = _sampled(host)
+                pictures[number] = _sampled(host, seeds)
                 loss = _held_out_loss(host)
             scores.append(
                 score_epoch(
@@ -72,13 +76,13 @@ def _applied(host: DiffusersHost, config: TrainConfig, tensors: Mapping[str, Ten
         yield
 
 
-def _sampled(host: DiffusersHost) -> Pictures:
+def _sampled(host: DiffusersHost, seeds: Sequence[int]) -> Pictures:
     def sample(prompts: list[str], seed: int) -> list[Image.Image]:
         numbered = enumerate(prompts)
         return host.sample_batch([SampleRequest(p, "", SIZE, SIZE, STEPS, CFG, 1000 * seed + n) for n, p in numbered])
 
     texts = [prompt.text for prompt in test_prompts()]
-    return Pictures([p for seed in SEEDS for p in sample(texts, seed)], sample(list(CONTROL_PROMPTS), 7))
+    return Pictures([p for seed in seeds for p in sample(texts, seed)], sample(list(CONTROL_PROMPTS), 7))
 
 
 def _held_out_loss(host: DiffusersHost) -> float:
