@@ -14,22 +14,26 @@ def look_alikes(looks: Sequence[int | None]) -> list[tuple[int, ...]]:
     """Groups of places whose hashes differ in at most NEAR_BITS bits, directly or over others of the group.
 
     looks: 64-bit hashes; None is like nothing. Groups and their members are in order; nobody is in two."""
-    there = [place for place, each in enumerate(looks) if each is not None]
-    leader = list(range(len(looks)))
+    places_of: dict[int, list[int]] = {}
+    for place, each in enumerate(looks):
+        if each is not None:
+            places_of.setdefault(each, []).append(place)
+    hashes = list(places_of)
+    leader = list(range(len(hashes)))
 
-    def led_by(place: int) -> int:
-        while leader[place] != place:
-            leader[place] = leader[leader[place]]
-            place = leader[place]
-        return place
+    def led_by(number: int) -> int:
+        while leader[number] != number:
+            leader[number] = leader[leader[number]]
+            number = leader[number]
+        return number
 
-    for one, other in _near_pairs(np.array([looks[place] for place in there], np.uint64)):
-        first, second = sorted((led_by(there[one]), led_by(there[other])))
+    for one, other in _near_pairs(np.array(hashes, np.uint64)):
+        first, second = sorted((led_by(one), led_by(other)))
         leader[second] = first
     groups: dict[int, list[int]] = {}
-    for place in there:
-        groups.setdefault(led_by(place), []).append(place)
-    return [tuple(group) for group in groups.values() if len(group) > 1]
+    for number, each in enumerate(hashes):
+        groups.setdefault(led_by(number), []).extend(places_of[each])
+    return [tuple(sorted(group)) for group in groups.values() if len(group) > 1]
 
 
 def _near_pairs(hashes: np.ndarray) -> Iterator[tuple[int, int]]:
