@@ -68,10 +68,6 @@ class AutoTag(io.ComfyNode):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, **_: Any) -> float:
-        return float("nan")  # files may have changed: it runs whenever it is queued
-
-    @classmethod
     @plainly
     def execute(
         cls,
