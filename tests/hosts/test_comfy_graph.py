@@ -405,10 +405,6 @@ NODE_IDS = {
     "LazyLoRA_LoadEpoch",
     "LazyLoRA_EpochGrid",
     "LazyLoRA_EpochsForEfficiency",
-    "LazyLoRA_ImportRecipe",
-    "LazyLoRA_AutoTag",
-    "LazyLoRA_DatasetReport",
-    "LazyLoRA_PreviewDataset",
 }
 
 
