@@ -11,18 +11,15 @@ from comfy_api.latest import io, ui
 
 from ..trainer_core.config import DatasetConfig
 from ..trainer_core.data.examples import scan
-from ..trainer_core.errors import DataError
 from ..trainer_core.tagging.autotag import autotag
 from ..trainer_core.tagging.config import TaggerConfig
-from ..trainer_core.tagging.history import CaptionHistory
 from ..trainer_core.tagging.model_files import find_model, offered_models
 from ..trainer_core.tagging.tagger import Tagger
+from .caption_actions import ACTION_HELP, ACTIONS, check_action, shown_or_written, undone
 from .errors import plainly
-from .folders import is_inside
 from .inputs import inputs_of, settings_from
 from .wires import CATEGORY, Dataset
 
-_ACTIONS = ("show", "write", "undo")
 _BY_NAME = "(by name)"
 
 
@@ -54,9 +51,9 @@ class AutoTag(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "action",
-                    options=list(_ACTIONS),
+                    options=list(ACTIONS),
                     optional=True,
-                    tooltip="show the captions; write them into the files; or undo the newest written change.",
+                    tooltip=ACTION_HELP,
                 ),
                 *inputs_of(TaggerConfig),
             ],
@@ -78,30 +75,23 @@ class AutoTag(io.ComfyNode):
         action: str = "show",
         **values: Any,
     ) -> io.NodeOutput:
-        folder = Path(dataset.folder)
-        if action != "show" and not is_inside(folder, folder_paths.get_input_directory()):
-            raise DataError(
-                f"{folder} lies outside ComfyUI's input folder, where a graph may write nothing; move it there, or use "
-                "the command line: python -m trainer_core tag"
-            )
-        history = CaptionHistory(folder)
+        check_action(dataset, action)
         if action == "undo":
-            undone = history.undo()
-            said = "nothing to undo" if undone is None else f"undone: {undone.what} ({undone.files} files)"
+            said = undone(dataset)
             return io.NodeOutput(dataset, said, ui=ui.PreviewText(said))
         config = settings_from(TaggerConfig, values)
         chosen = name if tagger == _BY_NAME else tagger
         model = Tagger(find_model(chosen, _models(), download))
         examples = scan(dataset).examples
         progress = ProgressBar(len(examples))
-        captions, lines = {}, []
+        captions, troubles = {}, []
         for each in autotag(examples, model, config):
             progress.update(1)
-            lines.append(each.trouble or f"{each.example.name}: {each.caption}")
-            if not each.trouble:
+            if each.trouble:
+                troubles.append(each.trouble)
+            else:
                 captions[each.example] = each.caption
-        if action == "write":
-            lines.insert(0, f"{history.write(captions, f'tagged by {chosen}')} caption files written")
+        lines = [*troubles, *shown_or_written(dataset, captions, action, f"tagged by {chosen}")]
         said = "\n".join(lines)
         return io.NodeOutput(dataset, said, ui=ui.PreviewText(said))
 

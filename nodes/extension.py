@@ -6,6 +6,7 @@ from comfy_api.latest import ComfyExtension, io
 
 from ..trainer_core.hosts.comfy_ia3 import register_ia3
 from .auto_tag import AutoTag
+from .captioner import CaptionDataset, DatasetPictures
 from .configure import ConfigureNetwork, ConfigureOptimizer
 from .dataset import LoadDataset, TagDataset
 from .dataset_report import DatasetReport, PreviewDataset
@@ -21,6 +22,8 @@ class LazyLoraExtension(ComfyExtension):
         return [
             LoadDataset,
             AutoTag,
+            DatasetPictures,
+            CaptionDataset,
             TagDataset,
             PreviewDataset,
             DatasetReport,

@@ -85,3 +85,27 @@ def test_a_graph_writes_no_caption_outside_comfyui_s_input_folder(comfy: ComfyCl
     with pytest.raises(ComfyError, match="outside ComfyUI's input folder"):
         comfy.run(nodes)
     assert not (tmp_path / "room" / ".lazylora").exists()
+
+
+def captioned(room: Path, comfy: ComfyClient, **inputs: str) -> str:
+    """What CaptionDataset says to every caption in capitals."""
+    nodes = graph(
+        pictures={"LazyLoRA_DatasetPictures": {"dataset": ["load", 0]}},
+        loud={"RegexReplace": {"string": ["pictures", 1], "regex_pattern": "cat", "replace": "LYNX"}},
+        written={"LazyLoRA_CaptionDataset": {"dataset": ["load", 0], "captions": ["loud", 0], **inputs}},
+        sizes={"GetImageSize": {"image": ["pictures", 0]}},
+        width={"PreviewAny": {"source": ["sizes", 1]}},
+    )
+    return comfy.run(nodes).outputs["written"]["text"][0]
+
+
+def test_any_node_s_texts_become_captions_and_can_be_taken_back(comfy: ComfyClient, room: Path):
+    captions = sorted((room / "3_cat").glob("*.txt"))
+    before = [each.read_text() for each in captions]
+    assert "3_cat/1.png: LYNX, tree" in captioned(room, comfy)
+    assert [each.read_text() for each in captions] == before
+    assert captioned(room, comfy, action="write").startswith("4 caption files written")
+    assert (room / "3_cat" / "1.txt").read_text() == "LYNX, tree"
+    assert (room / "3_cat" / "2.txt").read_text() == "LYNX", "the folder's name was its caption"
+    assert captioned(room, comfy, action="undo") == "undone: captioned (4 files)"
+    assert [each.read_text() for each in sorted((room / "3_cat").glob("*.txt"))] == before

@@ -395,6 +395,8 @@ def test_every_input_and_output_has_a_tooltip_and_every_node_a_help_page(comfy: 
 NODE_IDS = {
     "LazyLoRA_LoadDataset",
     "LazyLoRA_AutoTag",
+    "LazyLoRA_DatasetPictures",
+    "LazyLoRA_CaptionDataset",
     "LazyLoRA_TagDataset",
     "LazyLoRA_PreviewDataset",
     "LazyLoRA_DatasetReport",
