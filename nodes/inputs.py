@@ -119,9 +119,10 @@ def _number(each: Setting) -> tuple[str, dict[str, Any]]:
         return "Int", {**whole, "max": highest, "step": step, **drawn}
     is_rate = each.name == "lr" or each.name.endswith(("_lr", "learning_rate"))
     highest = _LARGEST_FLOAT if each.le is None else each.le
-    # the frontend rounds to the step unless told not to: a typed 3e-7 would become 0
-    step = {"step": _RATE_STEP, "round": False} if is_rate else {"step": 0.01}
-    return "Float", {**{key: float(value) for key, value in options.items()}, "max": float(highest), **step}
+    step = _RATE_STEP if is_rate else 0.01
+    # the frontend rounds to the step unless told not to: a typed 3e-7 would become 0, and 0.9999 become 1
+    exact = {"max": float(highest), "step": step, "round": False}
+    return "Float", {**{key: float(value) for key, value in options.items()}, **exact}
 
 
 def _left_out_by(each: Setting) -> int:

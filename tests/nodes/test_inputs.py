@@ -62,6 +62,12 @@ def test_rates_are_not_rounded_to_the_step():
     assert options["round"] is False and options["step"] <= 1e-5
 
 
+@pytest.mark.parametrize("each", ALL)
+def test_no_number_with_a_point_is_rounded_to_the_step(each):
+    kind, options = inputs.widget(each)
+    assert kind != "Float" or options["round"] is False, "the frontend would make 0.9999 of an ema_decay 1.0"
+
+
 def test_the_seed_is_not_drawn_anew_for_every_graph():
     seed = next(each for each in leaves(config.TrainConfig) if each.name == "seed")
     assert inputs.widget(seed)[1]["control_after_generate"] is False
