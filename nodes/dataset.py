@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import folder_paths
@@ -11,6 +12,7 @@ from comfy_api.latest import io, ui
 
 from ..trainer_core.config import DatasetConfig, TagEdit
 from ..trainer_core.data.captions import prepared_caption
+from ..trainer_core.data.dataset import read_dataset
 from ..trainer_core.data.edits import with_edits
 from ..trainer_core.data.examples import scan
 from ..trainer_core.data.pictures import read_picture
@@ -24,6 +26,7 @@ from .report import describe_dataset
 from .wires import CATEGORY, Dataset, Recipe
 
 _SHOWN_PICTURES = 8
+_FOLDERS_BESIDE = ("masks_dir", "reg_data_dir")
 
 
 class LoadDataset(io.ComfyNode):
@@ -69,10 +72,11 @@ class LoadDataset(io.ComfyNode):
         return said(dataset_folder, folder, path, folder_paths.get_input_directory())
 
     @classmethod
-    def fingerprint_inputs(cls, folder: str | None, path: str | None = "", **_: Any) -> str:
+    def fingerprint_inputs(cls, folder: str | None, path: str | None = "", **values: Any) -> str:
         if folder is None or path is None:
             return "by wire"
-        return folder_digest(dataset_folder(folder, path, folder_paths.get_input_directory()))
+        beside = [Path(each.strip()).expanduser() for name in _FOLDERS_BESIDE if (each := values.get(name))]
+        return folder_digest(dataset_folder(folder, path, folder_paths.get_input_directory()), *beside)
 
     @classmethod
     @plainly
@@ -82,9 +86,9 @@ class LoadDataset(io.ComfyNode):
         chosen = dataset_folder(folder, path, folder_paths.get_input_directory())
         own = settings_from(DatasetConfig, values, folder=str(chosen))
         config = overruled(own, (recipe or {}).get("dataset"))
-        dataset = scan(config)
+        dataset = read_dataset(config)
         report = describe_dataset(dataset, config)
-        shown = dataset.examples[:_SHOWN_PICTURES]
+        shown = dataset.subjects[:_SHOWN_PICTURES]
         sheet = contact_sheet([read_picture(each.path) for each in shown], [each.caption for each in shown])
         return io.NodeOutput(config, to_image([sheet]), report, ui=ui.PreviewText(report))
 

@@ -51,11 +51,13 @@ def is_inside(folder: Path, directory: str) -> bool:
     return folder.expanduser().resolve().is_relative_to(Path(directory).resolve())
 
 
-def folder_digest(folder: Path) -> str:
-    """Changes whenever a picture or a caption below the folder is added, removed or written; reads none of them."""
-    digest = hashlib.sha256(str(folder).encode("utf-8", "surrogateescape"))
-    for entry in sorted(_training_files(folder)):
-        digest.update(repr(entry).encode("utf-8", "surrogateescape"))
+def folder_digest(*folders: Path) -> str:
+    """Changes whenever a picture or a caption below one of them is added, removed or written; reads none of them."""
+    digest = hashlib.sha256()
+    for folder in folders:
+        digest.update(str(folder).encode("utf-8", "surrogateescape"))
+        for entry in sorted(_training_files(folder)):
+            digest.update(repr(entry).encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 
 

@@ -18,9 +18,12 @@ def describe_dataset(dataset: Dataset, config: DatasetConfig) -> str:
     examples = dataset.examples
     placements = assign_buckets([each.size for each in examples], config)
     pictures = Counter(placement.bucket for placement in placements)
-    lines = [f"{_many(len(examples), 'picture')}, {sum(each.repeats for each in examples)} per epoch with repeats"]
+    lines = [f"{_many(len(dataset.subjects), 'picture')}, {dataset.num_train_images} per epoch with repeats"]
     for folder, entry in dataset.dirs().items():
         lines.append(f"{folder}: {_many(entry['img_count'], 'picture')}, {entry['n_repeats']}× each")
+    if others := [each for each in examples if each.is_reg]:
+        visits = sum(each.repeats for each in others)
+        lines.append(f"regularisation: {_many(len(others), 'picture')}, {visits} per epoch")
     for width, height in sorted(pictures):
         lines.append(f"bucket {width}×{height}: {_many(pictures[width, height], 'picture')}")
     warnings = dict.fromkeys((*dataset.warnings, *bucket_warnings(config)))

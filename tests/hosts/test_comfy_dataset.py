@@ -58,6 +58,23 @@ def test_the_report_is_shown_drawn_and_given_as_json(comfy: ComfyClient, room: P
     assert picture.width > 500
 
 
+def test_masks_and_regularisation_pictures_are_read_again_when_they_change(comfy: ComfyClient, room: Path):
+    masks, reg = room.with_name("room masks"), room.with_name("room reg") / "1_animal"
+    for folder in (masks, reg):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        shutil.copy(room / "3_cat" / "0.png", folder)
+    nodes = graph(show={"PreviewAny": {"source": ["load", 2]}})
+    nodes["load"]["inputs"] |= {"masks_dir": str(masks), "reg_data_dir": str(reg.parent)}
+    report = comfy.run(nodes).outputs["load"]["text"][0]
+    assert "regularisation: 1 picture, 12 per epoch" in report and "and 2 more without a mask" in report
+    assert "load" in comfy.run(nodes).cached_nodes
+    shutil.copy(room / "3_cat" / "1.png", masks)
+    assert "and 1 more without a mask" in comfy.run(nodes).outputs["load"]["text"][0]
+    shutil.copy(room / "3_cat" / "1.png", reg)
+    assert "regularisation: 2 pictures" in comfy.run(nodes).outputs["load"]["text"][0]
+
+
 def test_edits_are_previewed_and_files_stay(comfy: ComfyClient, room: Path):
     nodes = graph(
         edit={

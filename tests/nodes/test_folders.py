@@ -65,6 +65,18 @@ def test_the_digest_changes_with_pictures_and_captions_alone(tmp_path: Path, cha
     assert (folders.folder_digest(tmp_path) != before) is changes
 
 
+def test_the_digest_looks_into_every_folder_that_is_trained_on(tmp_path: Path):
+    for name in ("pictures", "masks", "reg"):
+        (tmp_path / name).mkdir()
+    places = [tmp_path / "pictures", tmp_path / "masks", tmp_path / "reg"]
+    before = folders.folder_digest(*places)
+    (tmp_path / "masks" / "0.png").write_bytes(b"1")
+    masked = folders.folder_digest(*places)
+    (tmp_path / "reg" / "0.png").write_bytes(b"1")
+    assert len({before, masked, folders.folder_digest(*places)}) == 3
+    assert folders.folder_digest(tmp_path / "pictures", tmp_path / "missing")
+
+
 def test_runs_are_kept_inside_the_hosts_folders(host: Path):
     places = (str(host / "output"), [str(host / "models" / "loras")])
     assert folders.output_folder("", *places) == host.resolve() / "output" / "loras"
