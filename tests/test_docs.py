@@ -43,6 +43,21 @@ def test_links_and_pictures_lead_to_files_that_are_there(page):
     assert not missing, f"{name_of(page)} links to {', '.join(missing)}"
 
 
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_links_into_pages_lead_to_headings_that_are_there(page):
+    links = re.findall(r"\]\(([^)#\s:]*)#([^)]+)\)", page.read_text(encoding="utf-8"))
+    missing = [
+        f"{target}#{anchor}" for target, anchor in links if anchor not in anchors(page.parent / (target or page))
+    ]
+    assert not missing, f"{name_of(page)} links to {', '.join(missing)}"
+
+
+def anchors(page: Path) -> set[str]:
+    """What GitHub makes of a page's headings."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 def command_lines() -> list[str]:
     """Every `python -m trainer_core …` in a code block of a page, continued lines joined."""
     blocks = [block for page in PAGES for block in re.findall(r"```\w*\n(.*?)```", page.read_text("utf-8"), re.DOTALL)]
