@@ -51,7 +51,7 @@ def commands() -> dict[str, set[str]]:
 
 
 def names() -> set[str]:
-    """Settings by their paths and short names, their choices, and what the registries and the table of warnings hold."""
+    """Settings by their paths and short names, their choices, what the registries hold, and the warnings."""
     registered = {name for registry in (ALGORITHMS, OPTIMIZERS, PRESETS, WARNINGS) for name in registry.names()}
     options = {*(each.name for each in fields(ProdigyOptions)), "T_max"}  # T_max: of torch's CosineAnnealingLR
     return registered | options | set(_words_of_settings())
