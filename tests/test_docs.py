@@ -11,9 +11,11 @@ import pytest
 from trainer_core.cli import _parser
 from trainer_core.config import TrainConfig
 from trainer_core.docs_table import PAGE, RECIPE_PAGES, recipe_page, settings_page
+from trainer_core.recipes import import_file
 from trainer_core.settings import all_settings
 
 ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 
 
@@ -74,6 +76,26 @@ def test_every_command_line_in_the_docs_is_one(line):
 
 
 def test_the_readme_names_both_commands():
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert "python install.py demo" in readme
-    assert "python install.py test" in readme
+    assert "python install.py demo" in README
+    assert "python install.py test" in README
+
+
+def test_the_readme_names_every_other_command():
+    commands = set(re.findall(r"^    (\w+) ", _parser().format_help(), re.MULTILINE))
+    told = {name for row in re.findall(r"^\| (`.*?`) \|", README, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)}
+    assert {"train", "import"} < commands
+    assert commands - told == {"demo"}  # told of by its own name, install.py demo
+
+
+def test_the_readme_names_every_node():
+    sources = (path.read_text(encoding="utf-8") for path in (ROOT / "nodes").glob("*.py"))
+    names = {name for source in sources for name in re.findall(r'display_name="(.*) \(LazyLoRA\)"', source)}
+    assert "Train LoRA" in names
+    assert not {name for name in names if name not in README}
+
+
+def test_the_readme_s_report_is_what_import_says():
+    (block,) = re.findall(r"```text\n(.*?)```", README, re.DOTALL)
+    said = import_file(ROOT / "tests" / "recipes" / "guides" / "prodigy-lokr.json").as_text()
+    lines = {" ".join(line.split()) for line in said.splitlines()}
+    assert {" ".join(line.split()) for line in block.splitlines()} <= lines
