@@ -34,6 +34,7 @@ from .files.scalars import ScalarLog
 from .footprint import footprint, too_large
 from .learner import Learner
 from .meter import Meter
+from .networks import ALGORITHMS
 from .networks.network import Network, build_network
 from .plan import Plan, cut_plan, determining_values, trained_components
 from .sampling import text_options
@@ -49,7 +50,9 @@ _PRECISIONS = {dtype: name for name, dtype in _SAVE_DTYPES.items()}
 
 
 def settled(config: TrainConfig, host: Host) -> TrainConfig:
-    """The config with what it leaves to the host filled in, so that it counts in the run's key and metadata."""
+    """The config as it counts in the run's key and metadata: what it leaves to the host filled in, the algorithm by its
+    own name. Raises ConfigError for an unknown algorithm."""
+    config = replace(config, network=replace(config.network, algo=ALGORITHMS.canonical(config.network.algo)))
     if config.clip_skip is None:
         config = replace(config, clip_skip=host.clip_skip)
     if config.loss.prediction_type == "auto":

@@ -77,6 +77,11 @@ def everything(tmp_path, pictures):
     return {**EVERYTHING, "dataset": dataset}
 
 
+def test_an_algorithm_is_named_as_loaders_know_it_whatever_was_typed(tiny_host, make_config):
+    made = metadata(list(train(make_config(max_train_epochs=1, network={"algo": "OFT", "rank": 2}), tiny_host)))
+    assert json.loads(made["ss_network_args"])["algo"] == "diag-oft"
+
+
 @pytest.mark.parametrize("stop", [3, 5])
 def test_resume_equals_uninterrupted_run_with_everything_on(tiny_host, make_config, everything, stop):
     whole = list(train(make_config(output_name="whole", **everything), tiny_host))
