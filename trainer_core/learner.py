@@ -14,6 +14,7 @@ from .networks.network import Network
 from .optim.args import parse_optimizer_args
 from .optim.ema import Ema
 from .optim.flat import FlatBuffer, ParamGroup
+from .optim.package_optimizer import PackageOptimizer
 from .optim.packaged import build_optimizer
 from .optim.shadow import Shadow
 
@@ -85,9 +86,12 @@ class Learner:
         self.buffer.zero_grads()
 
     def size(self) -> int:
-        """Bytes on the device: parameters and their copy for the forward pass, gradients, optimizer state."""
+        """Bytes on the device: parameters and their copy for the forward pass, gradients, optimizer state.
+
+        About, before the first step of a package's optimizer, which makes its state only then."""
         kept = [*self.state_dict().values(), self.buffer.grads, *self.shadow.tensors()]
-        return sum(tensor.nbytes for tensor in kept)
+        awaited = self.optimizer.awaited_bytes() if isinstance(self.optimizer, PackageOptimizer) else 0
+        return sum(tensor.nbytes for tensor in kept) + awaited
 
     def state_dict(self) -> dict[str, Tensor]:
         """Parameters and optimizer state, as flat tensors on the device."""

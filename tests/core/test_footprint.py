@@ -8,12 +8,13 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from trainer_core.config import NetworkConfig
+from trainer_core.config import DatasetConfig, NetworkConfig, OptimizerConfig, TrainConfig
 from trainer_core.data.batches import Batch
 from trainer_core.events import Finished, Planned, Prepared, Stepped, Warned
 from trainer_core.families.sd1 import SD1
 from trainer_core.footprint import Footprint, activation_bytes, in_words, largest_batch, too_large
 from trainer_core.hosts.checkpointing import checkpointed
+from trainer_core.learner import Learner
 from trainer_core.networks.network import build_network
 from trainer_core.train import train
 
@@ -65,6 +66,15 @@ def test_a_run_says_what_it_takes_before_its_first_step(tiny_host, make_config):
     assert taken.weights > 4 * unet_and_text  # and the VAE
     assert taken.activations > 0
     assert f"a file of about {in_words(taken.file)} an epoch; about" in str(taken)
+
+
+def test_what_a_packages_optimizer_makes_in_its_first_step_counts_before_it(make_pipeline):
+    network = build_network(NetworkConfig(train_text_encoder=False), {"unet": make_pipeline().unet}, SD1, 0)
+    optimizer = OptimizerConfig(optimizer="torch.optim.AdamW", learning_rate=1e-4)
+    learner = Learner(TrainConfig("a", "b", DatasetConfig("c"), optimizer=optimizer), network, torch.float32)
+    before = learner.size()
+    learner.step(1.0)
+    assert before == pytest.approx(learner.size(), rel=0.1) and learner.size() > 15 * network.count_parameters()
 
 
 def _few_bytes(taken: Footprint) -> int:

@@ -16,6 +16,7 @@ from ..errors import ConfigError, RunError
 from .flat import FlatBuffer, Group, Place
 from .scalars import as_scalar
 
+_USUAL_STATES = 2  # tensors like the parameter that most optimizers keep, made in their first step
 _MEMORY = "python"  # the entry of a state that holds all that is not a tensor, as JSON in bytes
 
 
@@ -102,6 +103,12 @@ class PackageOptimizer:
         self._optimizer.state.clear()
         for name, value in memory["values"].items():
             self._put(name, _put_together(value, state, self._buffer.device))
+
+    def awaited_bytes(self) -> int:
+        """About what the first step will add to the state: most packages make theirs only then. 0 afterwards."""
+        if self._optimizer.state:
+            return 0
+        return _USUAL_STATES * sum(parameter.nbytes for parameter in self._parameters)
 
     def to_package_state(self) -> dict[str, Any]:
         """The package's own `state_dict()`; it knows the moving groups only."""
