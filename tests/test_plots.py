@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 
+from trainer_core import plots
 from trainer_core.errors import LazyLoraError
 from trainer_core.events import Measurement, Spiked
 from trainer_core.plots import curves, moving_average, smoothing_window, thinned
@@ -27,9 +28,10 @@ def measurements(count: int, **changes) -> list[Measurement]:
         measurements(30, loss=math.nan),
         measurements(30, lr={"unet": 0.0}),
         measurements(30, lr={}, d=None),
+        measurements(30, lr={"te1": 1e-4, **{f"unet x{number / 10:g}": number * 1e-5 for number in range(1, 10)}}),
         [*measurements(20, lr={"unet": 1e-8}), *measurements(3, lr={"unet": 1e-3})],
     ],
-    ids=["none", "one", "many", "no numbers", "no rate", "no groups", "decades"],
+    ids=["none", "one", "many", "no numbers", "no rate", "no groups", "blocks", "decades"],
 )
 def test_any_run_has_a_picture_of_the_size_asked_for(shown: list[Measurement]):
     picture = curves(shown, width=640, height=400)
@@ -78,3 +80,11 @@ def test_a_thinned_run_keeps_its_last_step():
     kept = thinned(measurements(1001), most=100)
     assert len(kept) <= 101 and kept[0].step == 1 and kept[-1].step == 1001
     assert thinned([]) == [] and len(thinned(measurements(5))) == 5
+
+
+def test_blocks_with_a_rate_of_their_own_are_thin_lines_in_their_components_colour():
+    axes = pytest.importorskip("matplotlib.figure").Figure().subplots()
+    plots._draw_rates(axes, measurements(5, lr={"te1": 1e-4, "unet": 1e-4, "unet x0.5": 5e-5}))
+    text, unet, half = axes.get_lines()
+    assert [each.get_label() for each in (text, unet, half)] == ["te1", "unet", "unet ×0.5"]
+    assert half.get_color() == unet.get_color() != text.get_color() and half.get_linewidth() < unet.get_linewidth()

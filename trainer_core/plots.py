@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _DPI = 100
 _SHOWN_POINTS = 2000
 _COLOURS = ("#2563eb", "#d97706", "#059669", "#7c3aed")
+_MOST_NAMES = 6  # more would not fit above the curves
 _SPIKE = "#dc2626"
 
 
@@ -90,11 +91,25 @@ def _draw_losses(axes: Axes, shown: Sequence[Measurement]) -> None:
 def _draw_rates(axes: Axes, shown: Sequence[Measurement]) -> None:
     steps = [each.step for each in shown]
     groups = list(shown[-1].lr) if shown else []
-    for group, colour in zip(groups, cycle(_COLOURS)):
-        axes.plot(steps, [each.lr.get(group, math.nan) for each in shown], color=colour, linewidth=1.8, label=group)
+    first_of = {_component(group): group for group in reversed(groups)}
+    colour_of = dict(zip(dict.fromkeys(map(_component, groups)), cycle(_COLOURS)))
+    for group in groups:
+        is_first = first_of[_component(group)] == group
+        axes.plot(
+            steps,
+            [each.lr.get(group, math.nan) for each in shown],
+            color=colour_of[_component(group)],
+            linewidth=1.8 if is_first else 0.9,
+            label=group.replace(" x", " ×") if is_first or len(groups) <= _MOST_NAMES else None,
+        )
     axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3))
     axes.set_ylabel("d·lr" if any(each.d is not None for each in shown) else "learning rate")
     axes.set_xlabel("step")
+
+
+def _component(group: str) -> str:
+    """`unet` of `unet x0.5`, blocks that learn at half its rate: they are drawn alike, and thinner."""
+    return group.split(" ", 1)[0]
 
 
 def _draw_spikes(axes: Axes, spikes: Sequence[Spiked]) -> None:

@@ -2,6 +2,7 @@
 // Knows nothing of any host: measurements in, pixels out. A measurement is {step, epoch, loss, grad_norm, lr: {group:
 // rate}, d}, numbers that are none being null.
 
+const MOST_NAMES = 6;
 const COLOURS = ["#60a5fa", "#f59e0b", "#34d399", "#a78bfa"];
 const SPIKE = "#f87171";
 const MARGIN = { left: 52, right: 10, top: 18, bottom: 18 };
@@ -148,15 +149,33 @@ export function draw(canvas, curves, ink = "#c8c8c8") {
     { name: "loss", colour: COLOURS[0], values: smooth, thickness: 2 },
   ]);
   const title = points.at(-1).d == null ? "lr" : "d·lr";
-  const rates = curves.groups.map((group, index) => ({
-    name: `${title} ${group}`,
-    colour: COLOURS[(index + 1) % COLOURS.length],
+  const rates = rateLines(curves.groups).map(({ name, group, colour, thickness }) => ({
+    name: name && `${title} ${name}`,
+    colour,
     values: points.map((each) => each.lr[group] ?? null),
-    thickness: 2,
+    thickness,
   }));
   const marks = curves.spikes.filter((step) => step >= xs.first && step <= xs.last);
   panel(context, { x: 0, y: half, width, height: height - half }, ink, xs, rates, marks);
 }
+
+/** How each group's rate is drawn: "unet x0.5", some blocks at half the rate, as a thin line in the colour of "unet".
+ *  Where there are too many to name them all, each component is named once. */
+export function rateLines(groups) {
+  const components = [...new Set(groups.map(componentOf))];
+  return groups.map((group) => {
+    const component = componentOf(group);
+    const isFirst = group === groups.find((each) => componentOf(each) === component);
+    return {
+      group,
+      name: isFirst || groups.length <= MOST_NAMES ? group.replace(" x", " ×") : "",
+      colour: COLOURS[(components.indexOf(component) + 1) % COLOURS.length],
+      thickness: isFirst ? 2 : 1,
+    };
+  });
+}
+
+const componentOf = (group) => group.split(" ")[0];
 
 /** Lines over steps in a box; `marks`: steps with a red upright line and their number. */
 function panel(context, box, ink, xs, lines, marks = []) {

@@ -105,7 +105,7 @@ def test_steps_done_again_are_shown_once(tmp_path):
 
 @pytest.mark.parametrize(
     ("group", "name"),
-    [("unet", "unet"), ("te1", "textencoder"), ("te2", "textencoder"), ("unet.block12", "unet_block12")],
+    [("unet", "unet"), ("te1", "textencoder"), ("te2", "textencoder"), ("unet x0.5", "unet_x0.5")],
 )
 def test_groups_have_kohyas_names(group, name):
     assert kohya_group(group) == name

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import test from "node:test";
-import { Curves, draw, movingAverage, scaleFor, shortNumber, smoothingWindow, thinned, ticks } from "../../web/chart.js";
+import { Curves, draw, movingAverage, rateLines, scaleFor, shortNumber, smoothingWindow, thinned, ticks } from "../../web/chart.js";
 
 const measurement = (step, loss = 0.1, rate = 1e-4) => ({ step, epoch: 1, loss, grad_norm: 1, lr: { unet: rate }, d: 1 });
 
@@ -24,6 +24,14 @@ test("a run that turns back forgets the steps after, and keeps its spikes marked
   assert.ok(words.some((text) => text.includes("leap at 3")));
   curves.clear();
   assert.deepEqual(curves.spikes, []);
+});
+
+test("blocks with a rate of their own are thin lines in their component's colour", () => {
+  const [text, unet, half] = rateLines(["te1", "unet", "unet x0.5"]);
+  assert.deepEqual([text.name, unet.name, half.name], ["te1", "unet", "unet ×0.5"]);
+  assert.ok(half.colour === unet.colour && unet.colour !== text.colour && half.thickness < unet.thickness);
+  const many = rateLines(["te1", ...[0.1, 0.2, 0.3, 0.4, 0.5, 0.6].map((rate) => `unet x${rate}`)]);
+  assert.deepEqual(many.map((each) => each.name).filter(Boolean), ["te1", "unet ×0.1"]);
 });
 
 test("a long run stays small and keeps its last step", () => {
