@@ -92,6 +92,6 @@ class LossAverage:
 
 
 def kohya_group(group: str) -> str:
-    """What sd-scripts calls a group of parameters: `unet`, `textencoder`; the factor of blocks behind it, `unet_x0.5`."""
+    """What sd-scripts calls a group of parameters: `unet`, `textencoder`; blocks with a factor are `unet_x0.5`."""
     component, *rest = group.split(" ", 1)
     return "_".join([_COMPONENTS.get(component, component), *rest])
