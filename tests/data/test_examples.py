@@ -82,7 +82,7 @@ def test_a_messy_folder_trains_what_can_be_and_names_the_rest(tmp_path, draw, co
     write(cats / "truncated.jpg", (cats / "twin.jpg").read_bytes()[:300])
     write(cats / "zero.png", b"")
     write(cats / "text.png", b"this is text")
-    write(cats / "phone.HEIC", b"\0")
+    write(cats / "camera.NEF", b"\0")
     os.symlink(cats / "loop.png", cats / "loop.png")
     os.symlink(tmp_path, cats / "7_around")
 
@@ -112,7 +112,7 @@ def test_a_messy_folder_trains_what_can_be_and_names_the_rest(tmp_path, draw, co
         ("10_cat/zero.png", "remove it"),
         ("10_cat/text.png", "remove it"),
         ("10_cat/loop.png", "remove it"),
-        ("phone.HEIC", "save as PNG"),
+        ("camera.NEF", "save as PNG"),
     ]:
         said = [warning for warning in dataset.warnings if all(words in warning for words in named_and_cured)]
         assert len(said) == 1, (named_and_cured, dataset.warnings)
@@ -149,7 +149,7 @@ def test_hundreds_of_bad_pictures_do_not_bury_the_rest(tmp_path, draw, configure
         (lambda folder: None, "has no pictures.*put PNG, JPEG or WebP files into it"),
         (lambda folder: shutil.rmtree(folder), "does not exist; check the path"),
         (lambda folder: (folder / "cats").mkdir(), "10_cats, or choose one of them"),
-        (lambda folder: write(folder / "IMG_1.heic", b"x"), "save IMG_1.heic as PNG"),
+        (lambda folder: write(folder / "IMG_1.dng", b"x"), "save IMG_1.dng as PNG"),
         (lambda folder: (folder / "10_cat").mkdir(), "10_cat has no pictures; put some into it"),
         (lambda folder: write(folder / "notes.txt", "x"), "has no pictures"),
     ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import struct
+import sys
 import zlib
 from pathlib import Path
 
@@ -16,7 +17,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from trainer_core.data.buckets import Placement, cover
+from trainer_core.data.picture_plugins import size_in_header
 from trainer_core.data.pictures import (
+    PICTURE_SUFFIXES,
     fit_to_bucket,
     inspect_picture,
     read_picture,
@@ -296,3 +299,112 @@ def test_reading_does_not_hold_the_file(tmp_path):
     (tmp_path / "a.png").unlink()
     picture.resize((2, 2))
     assert isinstance(io.BytesIO(picture.tobytes()).read(1), bytes)
+
+
+NOT_PICTURES = {"BUFR", "EPS", "GRIB", "HDF5", "IPTC", "MPEG", "WMF"}  # weather, programs, drawings, films
+
+
+def test_every_format_of_pillow_is_read_or_refused_for_a_reason():
+    Image.init()
+    known = {suffix for suffix, format in Image.registered_extensions().items() if format in Image.OPEN}
+    refused = {suffix for suffix, format in Image.registered_extensions().items() if format in NOT_PICTURES}
+    assert known - PICTURE_SUFFIXES == refused & known
+
+
+@pytest.mark.parametrize(
+    "suffix", ["dds", "dib", "gif", "ico", "j2k", "jp2", "mpo", "pcx", "ppm", "qoi", "sgi", "tga", "tiff"]
+)
+def test_rarer_formats_are_read(tmp_path, suffix):
+    path = tmp_path / f"a.{suffix}"
+    try:
+        four_colours((128, 128)).save(path)
+    except (OSError, KeyError, ValueError) as error:
+        pytest.skip(f"this Pillow does not write it: {error}")
+    read = np.asarray(read_picture(path), dtype=int)
+    expected = np.asarray(four_colours((128, 128)), dtype=int)
+    assert inspect_picture(path).size == read.shape[1::-1] == (128, 128)
+    assert np.abs(read - expected).mean() < 5
+
+
+def test_a_program_that_draws_is_not_started(tmp_path, monkeypatch):
+    monkeypatch.setattr("PIL.EpsImagePlugin.Ghostscript", lambda *_, **__: pytest.fail("Ghostscript was started"))
+    (tmp_path / "a.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n")
+    with pytest.raises(DataError, match=r"a\.png is a drawing \(EPS\).*save it as PNG"):
+        read_picture(tmp_path / "a.png")
+
+
+def test_a_file_too_large_to_be_a_picture_is_not_read(tmp_path):
+    with (tmp_path / "a.png").open("wb") as file:
+        file.truncate((1 << 30) + 1)  # takes no room on the disk
+    with pytest.raises(DataError, match=r"a\.png is larger than 1 GiB"):
+        inspect_picture(tmp_path / "a.png")
+
+
+def test_a_file_that_may_not_be_read_says_so(tmp_path, monkeypatch):
+    four_colours().save(tmp_path / "a.png")
+
+    def refuse(path):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(DataError, match=r"a\.png may not be read; change its permissions"):
+        inspect_picture(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize(("suffix", "plugin"), [("heic", "pillow_heif"), ("jxl", "pillow_jxl")])
+def test_plug_ins_read_what_pillow_does_not_whatever_it_is_called(tmp_path, suffix, plugin):
+    module = pytest.importorskip(plugin)
+    if plugin == "pillow_heif":
+        module.register_heif_opener()
+    for name in (f"a.{suffix}", "b.jpg"):
+        four_colours((64, 48)).save(tmp_path / name, format={"heic": "HEIF", "jxl": "JXL"}[suffix], quality=95)
+        assert inspect_picture(tmp_path / name).size == (64, 48)
+        assert (
+            np.abs(np.asarray(read_picture(tmp_path / name), int) - np.asarray(four_colours((64, 48)), int)).mean() < 9
+        )
+    data = (tmp_path / "b.jpg").read_bytes()
+    (tmp_path / "b.jpg").write_bytes(data[: len(data) // 2])
+    with pytest.raises(DataError, match=r"b\.jpg.*remove it"):
+        inspect_picture(tmp_path / "b.jpg")
+
+
+@pytest.mark.parametrize(
+    ("head", "said"),
+    [
+        (b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic", "a HEIC picture.*pip install pillow-heif"),
+        (b"\xff\x0a\0\0", "a JPEG XL picture.*pip install pillow-jxl-plugin"),
+    ],
+)
+def test_without_the_plug_in_the_pip_line_is_said(tmp_path, monkeypatch, head, said):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    monkeypatch.setitem(sys.modules, "pillow_jxl", None)
+    (tmp_path / "a.jpg").write_bytes(head + b"\0" * 40)
+    with pytest.raises(DataError, match=rf"a\.jpg is {said}, or save as PNG"):
+        read_picture(tmp_path / "a.jpg")
+
+
+@pytest.mark.parametrize("size", [(8, 8), (256, 256), (120, 100), (300, 200), (511, 64), (1600, 900), (1, 1500)])
+@pytest.mark.parametrize("container", [False, True])
+def test_a_jpeg_xl_says_its_size_before_it_is_decoded(tmp_path, size, container):
+    pillow_jxl = pytest.importorskip("pillow_jxl")
+    assert pillow_jxl
+    Image.new("RGB", size, "red").save(tmp_path / "a.jxl", use_container=container)
+    assert size_in_header((tmp_path / "a.jxl").read_bytes()) == size
+
+
+def test_a_jpeg_xl_bomb_is_refused_before_it_unpacks(tmp_path, monkeypatch):
+    plugin = pytest.importorskip("pillow_jxl.JpegXLImagePlugin")
+    monkeypatch.setattr(plugin, "Decoder", lambda **_: pytest.fail("it was decoded"))
+    # small = 0, height 20000 = 1 + 19999 in 18 bits (selector 2), ratio 1:1
+    bits = 0 | 2 << 1 | 19_999 << 3 | 1 << 21
+    (tmp_path / "bomb.jxl").write_bytes(b"\xff\x0a" + bits.to_bytes(10, "little"))
+    with pytest.raises(DataError, match=r"more than 64 million pixels.*20000×20000"):
+        read_picture(tmp_path / "bomb.jxl")
+
+
+@given(st.binary(max_size=80), st.sampled_from([b"", b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n", b"\0\0\0\x18ftypheic"]))
+def test_headers_of_any_bytes_are_read_or_refused_in_a_sentence(tmp_path_factory, body, head):
+    path = tmp_path_factory.mktemp("any") / "a.png"
+    path.write_bytes(head + body)
+    with pytest.raises(DataError, match=r"a\.png"):
+        inspect_picture(path)

@@ -16,12 +16,25 @@ from torch import Tensor
 
 from ..errors import DataError
 from .buckets import Placement, Size
+from .names import named
+from .picture_plugins import prepare_to_open, size_in_header
 
-# what Pillow reads without plugins; kohya takes png, jpg, jpeg, webp, bmp, and avif where it can
-PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif"})
+# What Pillow reads that is a picture, and what it reads with a plug-in. Not .eps and .ps, which are programs, .wmf and
+# .emf, which are drawings, nor the weather maps, films and archives among its formats.
+# fmt: off
+PICTURE_SUFFIXES = frozenset({
+    ".apng", ".avif", ".avifs", ".blp", ".bmp", ".bw", ".cur", ".dcx", ".dds", ".dib", ".fit", ".fits",
+    ".flc", ".fli", ".ftc", ".ftu", ".gbr", ".gif", ".heic", ".heics", ".heif", ".heifs", ".hif", ".icb",
+    ".icns", ".ico", ".im", ".j2c", ".j2k", ".jfif", ".jp2", ".jpc", ".jpe", ".jpeg", ".jpf", ".jpg", ".jpx",
+    ".jxl", ".mpo", ".msp", ".pbm", ".pcd", ".pcx", ".pfm", ".pgm", ".png", ".pnm", ".ppm", ".psd", ".pxr",
+    ".qoi", ".ras", ".rgb", ".rgba", ".sgi", ".tga", ".tif", ".tiff", ".vda", ".vst", ".webp", ".xbm", ".xpm",
+})
+# fmt: on
 # pictures to a person, but not to Pillow
-UNREADABLE_SUFFIXES = frozenset({".heic", ".heif", ".jxl", ".psd", ".svg", ".raw", ".dng", ".cr2", ".nef", ".arw"})
+UNREADABLE_SUFFIXES = frozenset({".arw", ".cr2", ".cr3", ".dng", ".eps", ".nef", ".orf", ".raw", ".svg", ".xcf"})
 MAX_PIXELS = 64_000_000  # 64 MP: a few KB of file can unpack to gigabytes
+MAX_BYTES = 1 << 30  # twice what 64 MP take uncompressed, with 16 bits for each of four channels
+_NO_PICTURES = ("EPS", "WMF")  # Pillow would start Ghostscript, or draw through Windows
 _EXIF_ORIENTATION = 0x0112
 _ORIENTATIONS_ON_THEIR_SIDE = (5, 6, 7, 8)
 
@@ -37,7 +50,7 @@ class PictureFacts:
 
 
 def inspect_picture(path: Path) -> PictureFacts:
-    """Size and content digest from one read of the file; pixels are decoded only where the file looks damaged.
+    """Size and content digest from one read of the file; pixels are decoded only where its ends do not show it whole.
 
     Raises DataError, naming the file and the cure, for one that is no picture, incomplete, or above MAX_PIXELS."""
     data = read_bytes(path)
@@ -47,7 +60,7 @@ def inspect_picture(path: Path) -> PictureFacts:
             size = (size[1], size[0])
         is_complete = _is_complete(image, data)
     if not is_complete:
-        decode_picture(data, path)
+        size = decode_picture(data, path).size
     return PictureFacts(size, content_digest(data))
 
 
@@ -91,6 +104,8 @@ def read_bytes(path: Path) -> bytes:
     try:
         if not path.is_file():  # a broken or circular link, a device, a pipe that would never end
             raise DataError(f"{named(path)} is a broken link or no ordinary file; remove it")
+        if path.stat().st_size > MAX_BYTES:
+            raise DataError(f"{named(path)} is larger than {MAX_BYTES >> 30} GiB; make it smaller or remove it")
         return path.read_bytes()
     except PermissionError as error:
         raise DataError(f"{named(path)} may not be read; change its permissions or remove it") from error
@@ -101,11 +116,6 @@ def read_bytes(path: Path) -> bytes:
 def content_digest(data: bytes) -> str:
     """sha256 of a file's bytes, hex: tells pictures apart whatever they are called."""
     return hashlib.sha256(data).hexdigest()
-
-
-def named(path: Path) -> str:
-    """How messages name a picture: its folder and file name, `10_cat/03.jpg`."""
-    return f"{path.parent.name}/{path.name}"
 
 
 def fit_to_bucket(image: Image.Image, placement: Placement) -> Image.Image:
@@ -147,6 +157,8 @@ def size_conditioning(size: Size, placement: Placement) -> tuple[int, int, int, 
 def _opened(data: bytes, path: Path) -> Image.Image:
     if not data:
         raise DataError(f"{named(path)} is empty (0 bytes); copy it again or remove it")
+    prepare_to_open(data, named(path))
+    _check_pixels(size_in_header(data) or (0, 0), path)
     try:
         image = Image.open(io.BytesIO(data))
     except Image.DecompressionBombError as error:
@@ -155,10 +167,19 @@ def _opened(data: bytes, path: Path) -> Image.Image:
         raise DataError(
             f"{named(path)} cannot be read as a picture; save it again as PNG or JPEG, or remove it"
         ) from error
-    if image.width * image.height > MAX_PIXELS:
+    try:
+        _check_pixels(image.size, path)
+        if image.format in _NO_PICTURES:
+            raise DataError(f"{named(path)} is a drawing ({image.format}), not pixels; save it as PNG or remove it")
+    except DataError:
         image.close()
-        raise DataError(f"{_too_large(path)} (it has {image.width}×{image.height})")
+        raise
     return image
+
+
+def _check_pixels(size: Size, path: Path) -> None:
+    if size[0] * size[1] > MAX_PIXELS:
+        raise DataError(f"{_too_large(path)} (it has {size[0]}×{size[1]})")
 
 
 def _too_large(path: Path) -> str:
