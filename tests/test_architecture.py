@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -130,6 +131,19 @@ def layer_of(part: str) -> int:
         if part in parts:
             return number
     raise AssertionError(f"trainer_core/{part} is new: say in LAYERS, in tests/test_architecture.py, where it stands")
+
+
+def test_the_page_shows_this_table():
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"```text\n(.*?)```", page, re.DOTALL)
+    lines = ["  ".join(sorted(part for part in parts if not part.startswith("__"))) for parts in LAYERS]
+    assert shown.splitlines() == [line for line in lines if line]
+
+
+def test_the_page_says_what_every_part_is():
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    told = set(re.findall(r"`(\w+)(?:/|\.py)`", "".join(re.findall(r"^\| (`.*?) \|", page, re.MULTILINE))))
+    assert {part for parts in LAYERS for part in parts if not part.startswith("__")} <= told
 
 
 @pytest.mark.parametrize("path", shipped_files("trainer_core"), ids=name_of)
