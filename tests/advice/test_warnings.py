@@ -63,6 +63,11 @@ CASES = {
         outlook(**network(algo="lokr", rank=1024, alpha=1024)),
         "local noise",
     ),
+    "alpha-without-a-say": (
+        outlook(**network(algo="lokr", rank=16, alpha=8)),
+        outlook(**network(algo="lokr", rank=4, alpha=2)),
+        "at rank 16 on layers 320 and 640 wide",
+    ),
     "rate-of-an-adaptive-optimizer": (
         outlook(optimizer=prodigy(learning_rate=1e-4)),
         outlook(optimizer=prodigy(learning_rate=0.5)),
@@ -167,6 +172,23 @@ def test_the_guides_own_settings_are_doubted_only_where_another_guide_or_the_cod
     looked_at = outlook(steps=900, pictures=36, **PRESETS.get(name).values)
     said = {each for each, entry in WARNINGS if list(entry.sentences(looked_at))}
     assert said == doubted.get(name, set())
+
+
+@pytest.mark.parametrize("options", [{"rank": 80, "factor": 8}, {"rank": 16, "full_matrix": True}])
+def test_alpha_scales_nothing_where_every_matrix_is_whole(options):
+    whole = outlook(**network(algo="lokr", alpha=1, **options))
+    assert [sentence for sentence in advise(whole) if "alpha" in sentence] == list(
+        WARNINGS.get("alpha-without-a-say").sentences(whole)
+    )
+    unlike = outlook(**network(algo="lora", rank=16, alpha=1, full_matrix=True))
+    assert list(WARNINGS.get("alpha-below-rank").sentences(unlike)), "full_matrix is lokr's"
+
+
+@pytest.mark.parametrize(("width", "is_whole"), [(320, True), (640, True), (1280, False)])
+def test_the_widths_that_are_named_are_those_where_lokr_takes_no_alpha(width, is_whole):
+    algorithm = ALGORITHMS.get("lokr")(NetworkConfig(algo="lokr", rank=16, alpha=8))
+    constants = algorithm.constants(Layer(nn.Linear(width, width, device="meta"), 16, 8.0))
+    assert (float(constants["alpha"]) == 16) is is_whole
 
 
 def changed(setting: str) -> object:

@@ -58,6 +58,11 @@ TABLE = (
     Inert("network.factor", _for("lokr"), _ONLY_LOKR),
     Inert("network.full_matrix", _for("lokr"), _ONLY_LOKR),
     Inert("network.decompose_both", _for("lokr"), _ONLY_LOKR),
+    Inert(
+        "network.use_tucker",
+        lambda config: _for("lora", "locon", "loha", "lokr")(config) and _reaches_convolutions(config),
+        "for {algo}; only locon and loha decompose kernels",  # lokr refuses it
+    ),
     Inert("network.train_on_input", _for("ia3"), "for {algo}; it is ia3's"),
     Inert("network.block_size", _for("dylora"), "for {algo}; it is dylora's"),
     Inert("network.constraint", _for(*_ROTATIONS), _ONLY_OFT),

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ..config import NetworkConfig
 from ..networks import ALGORITHMS
+from ..networks.lokr import factors
 from .base import Outlook, is_adaptive, optimizer_name, warning
 
 _SCALED = ("lora", "locon", "loha", "lokr", "dylora", "glora")  # by alpha / rank
+_WIDTHS = (320, 640, 1280)  # of the attention layers of every UNet that is trained here
 _LARGE = ("lora", "locon", "dylora")
 
 
@@ -56,6 +59,45 @@ def large_rank(outlook: Outlook) -> Iterator[str]:
         )
 
 
+@warning(
+    "alpha-without-a-say",
+    looks_at="network.alpha network.rank network.factor network.full_matrix",
+    source="LyCORIS's lokr, whose scale is 1 there",
+)
+def alpha_without_a_say(outlook: Outlook) -> Iterator[str]:
+    """LoKr's matrices are both whole, under full_matrix everywhere, else where the rank is at least half of the larger
+    one's sides; the strength is 1 there, whatever alpha is."""
+    network = outlook.config.network
+    widths = _whole_widths(network)
+    if widths and network.alpha != network.rank:
+        where = (
+            "under full_matrix" if network.full_matrix else f"at rank {network.rank} on layers {_listed(widths)} wide"
+        )
+        yield (
+            f"alpha {network.alpha:g} has no say in lokr {where}: both matrices are whole there, at a strength of 1; "
+            "set alpha to the rank" + ("" if network.full_matrix else ", or lower the rank")
+        )
+
+
 def _is_scaled(outlook: Outlook) -> bool:
     network = outlook.config.network
-    return ALGORITHMS.canonical(network.algo) in _SCALED and not (network.rs_lora or network.full_matrix)
+    is_whole = len(_whole_widths(network)) == len(_WIDTHS)
+    return ALGORITHMS.canonical(network.algo) in _SCALED and not (network.rs_lora or is_whole)
+
+
+def _whole_widths(network: NetworkConfig) -> list[int]:
+    """Of the widths of the UNet's layers, those on which LoKr keeps both matrices whole; none for other algorithms."""
+    if ALGORITHMS.canonical(network.algo) != "lokr":
+        return []
+    sides = [(width, *factors(width, network.factor)) for width in _WIDTHS]
+    return [
+        width
+        for width, small, large in sides
+        if network.full_matrix
+        or (network.rank >= large / 2 and not (network.decompose_both and network.rank < small / 2))
+    ]
+
+
+def _listed(numbers: list[int]) -> str:
+    *others, last = map(str, numbers)
+    return f"{', '.join(others)} and {last}" if others else last
