@@ -90,6 +90,17 @@ def test_the_other_programs_read_their_own_words():
     assert "lr_warmup_steps = 0.1" in toml and 'optimizer_args = ["d_coef=2"]' in toml
 
 
+@pytest.mark.parametrize("kind", ["sd-scripts", "kohya-gui"])
+@pytest.mark.parametrize("arguments", ["", "beta1=0.9"])
+def test_adafactor_keeps_its_rate_from_outside(kind, arguments):
+    ours = {"optimizer": {"optimizer": "Adafactor", **({"optimizer_args": arguments} if arguments else {})}}
+    text = EXPORTS[kind](ours)
+    assert "relative_step=False" in text and arguments in text
+    back = import_text(text)
+    assert back.values["optimizer"].get("optimizer_args", "") == arguments
+    assert not [each for each in back.entries if each.verdict == "unsupported"]
+
+
 def test_an_export_says_nothing_that_sd_scripts_refuses():
     values = to_json(from_json(TrainConfig, merged(REQUIRED, PRESETS.get("prodigy-lokr").values)))
     toml = EXPORTS["sd-scripts"](values)

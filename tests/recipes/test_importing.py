@@ -165,6 +165,83 @@ def test_a_lokr_of_rank_100000_is_whole_matrices():
     assert entry(report, "network_alpha").verdict == "inert"
 
 
+@pytest.mark.parametrize(
+    ("keys", "name", "ours", "why"),
+    [
+        ({"down_lr_weight": "1,0.5"}, "down_lr_weight", "1,0.5" + ",1" * 10, "2 of 12"),
+        ({"up_lr_weight": ",".join(["0.1"] * 14)}, "up_lr_weight", ",".join(["0.1"] * 12), "14 for 12"),
+        ({"mid_lr_weight": "0.5", "sdxl": True}, "mid_lr_weight", "0.5,1,1", "1 of 3"),
+        ({"down_lr_weight": "1,,1" + ",1" * 9}, "down_lr_weight", "1,0,1" + ",1" * 9, "empty"),
+        ({"down_lr_weight": "cosine+0.5"}, "down_lr_weight", "cosine+0.5", ""),
+        ({"down_lr_weight": ",".join(["0.1"] * 9)}, "down_lr_weight", ",".join(["0.1"] * 9), ""),  # perhaps SDXL's
+    ],
+)
+def test_lists_of_rates_have_the_length_that_sd_scripts_makes_of_them(keys, name, ours, why):
+    report = gui(**keys)
+    assert values(report)[f"network.{name}"] == ours
+    assert why in entry(report, name).why and entry(report, name).verdict == ("translated" if why else "applied")
+
+
+def test_a_rate_for_blocks_that_sd_scripts_cannot_read_is_none():
+    assert entry(gui(down_lr_weight="0.5"), "down_lr_weight").verdict == "inert"
+
+
+def test_lists_of_ranks_that_sd_scripts_refuses_are_unsupported():
+    report = gui(block_dims="4,4", block_alphas=",".join(["1"] * 25))
+    assert entry(report, "block_dims").verdict == "unsupported" and "25" in entry(report, "block_dims").why
+    assert values(report)["network.block_alphas"].count(",") == 24
+    assert entry(gui(block_dims=",".join(["4"] * 25), sdxl=True), "block_dims").verdict == "unsupported"
+
+
+@pytest.mark.parametrize(
+    ("lora_type", "key", "setting", "why"),
+    [
+        ("LyCORIS/LoKr", "use_tucker", "use_tucker", "can load"),
+        ("LyCORIS/LoKr", "use_cp", "use_tucker", "can load"),
+        ("LyCORIS/Diag-OFT", "rescaled", "rescaled", "boft"),
+    ],
+)
+def test_what_no_host_could_load_is_unsupported(lora_type, key, setting, why):
+    report = gui(LoRA_type=lora_type, **{key: True})
+    assert entry(report, key).verdict == "unsupported" and why in entry(report, key).why
+    assert f"network.{setting}" not in values(report)
+    assert entry(gui(LoRA_type=lora_type, **{key: False}), key).verdict != "unsupported"
+
+
+def test_doras_magnitudes_are_those_that_uis_load():
+    report = import_text('network_module = "lycoris.kohya"\nnetwork_args = ["dora_wd=True", "wd_on_output=True"]')
+    found = entry(report, "network_args.wd_on_output")
+    assert values(report)["network.wd_on_output"] is False
+    assert found.verdict == "translated" and "loads" in found.why
+
+
+@pytest.mark.parametrize("arguments", [None, [], ["relative_step=True", "warmup_init=True"], ["warmup_init=True"]])
+def test_adafactors_own_rate_cannot_be_had(arguments):
+    lines = [
+        "learning_rate = 1e-4",
+        'optimizer_type = "Adafactor"',
+        *([f"optimizer_args = {arguments}"] if arguments else []),
+    ]
+    report = import_text("\n".join(lines))
+    refused = [each for each in report.entries if each.verdict == "unsupported"]
+    assert len(refused) == 1 and "rate" in refused[0].why
+    taken = values(report).get("optimizer.optimizer_args", "")
+    assert "relative_step" not in taken and "warmup_init" not in taken
+
+
+def test_adafactor_with_a_rate_from_outside_is_applied():
+    text = 'optimizer_type = "adafactor"\noptimizer_args = ["relative_step=False", "scale_parameter=False"]'
+    report = import_text(text)
+    assert values(report)["optimizer.optimizer_args"] == "relative_step=False scale_parameter=False"
+    assert not [each for each in report.entries if each.verdict == "unsupported"]
+
+
+def test_which_way_ia3_goes_is_not_the_guis_to_say():
+    found = entry(gui(LoRA_type="LyCORIS/iA3", train_on_input=False), "train_on_input")
+    assert found.verdict == "inert" and "LyCORIS" in found.why
+    assert values(gui(LoRA_type="LyCORIS/iA3", train_on_input=True))["network.train_on_input"] is True
+
+
 def test_a_value_out_of_range_is_unsupported_with_the_range():
     report = gui(network_dim=100000)
     assert entry(report, "network_dim").verdict == "unsupported" and "1024" in entry(report, "network_dim").why

@@ -113,7 +113,12 @@ _RULES = [
     _is("network_args.use_tucker", "network.use_tucker"),
     _is("network_args.rs_lora", "network.rs_lora"),
     _is("network_args.dora_wd", "network.dora_wd"),
-    _is("network_args.wd_on_output", "network.wd_on_output"),
+    _is(
+        "network_args.wd_on_output",
+        "network.wd_on_output",
+        read=say.magnitudes_on_input,
+        note="no UI loads magnitudes of the outputs as they were trained: those of the inputs are trained instead",
+    ),
     _is("network_args.factor", "network.factor"),
     _is("network_args.full_matrix", "network.full_matrix"),
     _is(

@@ -5,14 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from .blocks import rates_by_block, sizes_by_block
 from .given import Given, is_off, is_unset
-from .notation import number
+from .notation import NotTaken, number, pairs
 from .report import INERT, UNSUPPORTED
 
 _LARGEST_RANK = 1024
 _KOHYAS_MODULES = {"lora": "lora", "dylora": "dylora", "loha": "loha", "lokr": "lokr", "locon": "locon"}
 _ALIASES = {"oft": "diag-oft", "lora": "locon"}  # LyCORIS' own `lora` adapts convolutions, too
 LYCORIS = Given("(lycoris)", True, "(lycoris)", True)  # marks that LyCORIS trains the adapter; reported nowhere
+_LOADED_BY_NOBODY = {
+    ("lokr", "use_tucker"): "such files neither ComfyUI nor LyCORIS can load",
+    ("diag-oft", "rescaled"): "lost when ComfyUI loads the file; boft has it",
+}
+_RATES_OF_ITS_OWN = ("relative_step", "warmup_init")
 _WITHOUT_RANK = ("ia3", "full", "norm")
 
 
@@ -30,7 +36,10 @@ def combined(givens: Sequence[Given]) -> list[Given]:
             overruled.append(each)
             continue
         found[each.argument] = each
-    for change in (_algorithm, _rank_of_lokr, _layers, _rate_of_a_part_at_rest, _schedule):
+    for change in (
+        *(_algorithm, _rank_of_lokr, _layers, _what_no_host_loads, rates_by_block, sizes_by_block),
+        *(_rate_of_a_part_at_rest, _schedule, _adafactor),
+    ):
         for changed in list(change(found)):
             found[changed.argument] = changed
     order = {each.key: place for place, each in enumerate(givens)}
@@ -88,6 +97,14 @@ def _layers(found: dict[str, Given]) -> Iterable[Given]:
                 yield replace(found[name], verdict=INERT, why=f"{algo} has no rank")
 
 
+def _what_no_host_loads(found: dict[str, Given]) -> Iterable[Given]:
+    algo = str(found["algo"].meaning) if "algo" in found else ""
+    for (of, name), why in _LOADED_BY_NOBODY.items():
+        given = found.get(f"network_args.{name}")
+        if algo == of and given and not given.verdict and not is_off(given.meaning):
+            yield replace(given, verdict=UNSUPPORTED, why=why)
+
+
 def _rate_of_a_part_at_rest(found: dict[str, Given]) -> Iterable[Given]:
     for only, other in (("network_train_unet_only", "text_encoder_lr"), ("network_train_text_encoder_only", "unet_lr")):
         if only in found and not is_off(found[only].meaning) and other in found and not found[other].verdict:
@@ -98,3 +115,23 @@ def _schedule(found: dict[str, Given]) -> Iterable[Given]:
     own_class = found.get("lr_scheduler_type")
     if own_class and not is_unset(own_class.meaning) and "lr_scheduler" in found:
         yield replace(found["lr_scheduler"], verdict=INERT, why="lr_scheduler_type overrules it")
+
+
+def _adafactor(found: dict[str, Given]) -> Iterable[Given]:
+    """sd-scripts lets Adafactor make its own rate unless told not to."""
+    if "optimizer_type" not in found or not str(found["optimizer_type"].meaning).lower().endswith("adafactor"):
+        return
+    given = found.get("optimizer_args")
+    try:
+        arguments = {} if given is None or is_unset(given.meaning) else pairs(given.meaning)
+    except NotTaken:
+        return
+    made = {name: arguments.pop(name) for name in _RATES_OF_ITS_OWN if not is_off(arguments.get(name, "False"))}
+    if "relative_step" in arguments and not made:
+        return
+    why = "lets Adafactor make its own rate, past the schedule; here it takes learning_rate, e.g. 1e-4"
+    if made and given is not None:
+        yield replace(given, meaning=arguments, why=f"without {' and '.join(made)}")
+        yield Given(f"{given.key} ({', '.join(made)})", made, "(relative_step)", made, why, UNSUPPORTED)
+    else:
+        yield Given("(relative_step)", True, "(relative_step)", True, f"sd-scripts' default {why}", UNSUPPORTED)

@@ -16,6 +16,8 @@ from .reading import import_text
 from .report import flattened
 
 _LYCORIS = {name for name, is_lycoris in LORA_TYPES.values() if is_lycoris} - {"lora", "locon", "dylora"}
+# sd-scripts' Adafactor makes its own rate unless it is told not to
+_ADAFACTOR = ("relative_step=False", "scale_parameter=False", "warmup_init=False")
 _NOT_OF_THE_GUI = {"log_with", "alpha_mask", "conditioning_data_dir", "zero_terminal_snr", "lr_warmup_steps"}
 
 
@@ -62,7 +64,8 @@ def _exported(
     theirs = translate(ours)
     back = flattened(import_text(write({**theirs, RESIDUE: {}})).values) if theirs else {}
     usual = {path: each.default for path, each in all_settings(TrainConfig)}
-    residue = {path: value for path, value in ours.items() if back.get(path, _as_json(usual[path])) != value}
+    meant = {**{path: _as_json(usual[path]) for path in back}, **ours}
+    residue = {path: value for path, value in meant.items() if back.get(path, _as_json(usual[path])) != value}
     return write({**theirs, RESIDUE: residue})
 
 
@@ -108,6 +111,8 @@ def _top_level(ours: dict[str, Any]) -> dict[str, Any]:
         found.pop("lr_scheduler_args", None)
         if str(found.pop("lr_scheduler_type", "")).endswith("CosineAnnealingLR"):
             found["lr_scheduler"] = "cosine"  # the same half wave
+    if str(ours.get("optimizer.optimizer", "")).lower() == "adafactor":
+        found["optimizer_args"] = [*_ADAFACTOR, *found.get("optimizer_args", [])]  # the last one counts there
     switches = {
         "network_train_unet_only": ours.get("network.train_text_encoder") is False,
         "network_train_text_encoder_only": ours.get("network.train_unet") is False,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from .combining import LYCORIS
@@ -129,6 +130,10 @@ def _preset(value: Any, values: Mapping[str, Any]) -> Given:
 def _network_key(key: str, value: Any, values: Mapping[str, Any]) -> Given:
     algo, is_lycoris = _algorithm(values)
     given = network_argument(key, value, key)
+    if key == "train_on_input" and algo == "ia3" and is_off(value):
+        return replace(
+            given, verdict=INERT, why="LyCORIS never hears of it: its preset ia3 says which layers scale inputs"
+        )
     if algo not in _ONLY_FOR.get(key, {algo}) or (key in _BY_BLOCK and is_lycoris):
         return Given(key, value, given.argument, value, f"does nothing for {values.get('LoRA_type')}", INERT)
     if key.startswith("conv_") and key not in _BY_BLOCK and algo == "lora":

@@ -153,6 +153,11 @@ def is_velocity(value: Any) -> str:
     return "v_prediction"
 
 
+def magnitudes_on_input(_: Any) -> bool:
+    """DoRA's wd_on_output: off whatever it says, as every UI loads the other wrong."""
+    return False
+
+
 def inverted(value: Any) -> bool:
     """`only the UNet` as `not the text encoder`."""
     if not truth(value):
