@@ -113,10 +113,11 @@ def test_a_messy_folder_trains_what_can_be_and_names_the_rest(tmp_path, draw, co
         ("10_cat/text.png", "remove it"),
         ("10_cat/loop.png", "remove it"),
         ("camera.NEF", "save as PNG"),
+        ("7_around inside 10_cat", "move them up"),
     ]:
         said = [warning for warning in dataset.warnings if all(words in warning for words in named_and_cured)]
         assert len(said) == 1, (named_and_cured, dataset.warnings)
-    assert len(dataset.warnings) == 13, dataset.warnings
+    assert len(dataset.warnings) == 14, dataset.warnings
     assert not any("\n" in warning for warning in dataset.warnings)
 
 

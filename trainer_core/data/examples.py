@@ -1,4 +1,4 @@
-"""A folder of pictures as examples to train on, and everything in it that a person should know of."""
+"""A folder of pictures, or a file that describes some, as examples to train on, and all that is odd in it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import re
-import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -15,12 +14,14 @@ from pathlib import Path
 from ..config import DatasetConfig
 from ..errors import DataError
 from .buckets import Size, check_bucket_settings, why_too_small
-from .caption_files import CAPTION_SUFFIXES, read_caption
+from .caption_files import CaptionIndex, read_caption
 from .captions import parse_tags
-from .pictures import PICTURE_SUFFIXES, UNREADABLE_SUFFIXES, PictureFacts, inspect_picture, named
+from .dataset_files import DATASET_FILE_SUFFIXES, described_folders
+from .folders import Folder, is_foreign, is_picture, listed_names, training_folders
+from .names import named, printable
+from .pictures import PictureFacts, inspect_picture
 
-_REPEATS = re.compile(r"(\d+)(?:_(.*))?")
-_MOST_REPEATS = 500  # more is a year or a date in front of a folder's name
+_UNDERSCORED = re.compile(r"\S+_\S+")
 _MOST_NAMED = 10  # files named one by one before "and N more"
 
 
@@ -31,8 +32,8 @@ class Example:
     repeats: times it is seen in an epoch. caption: as its file has it, or edited (`edits.with_edits`). size: (width,
     height) after EXIF orientation. digest: sha256 of the picture file, hex. folder: the name of its folder.
     class_tokens: what follows the number in a kohya folder's name. is_reg: whether it shows the class rather than the
-    subject. mask: the file of its mask, if it has one, and that file's digest. caption_path: the caption's file, None
-    where there is none."""
+    subject. mask: the file of its mask, if it has one, and that file's digest. caption_path: the file that the
+    caption was read from, None where there is none."""
 
     path: Path
     repeats: int
@@ -89,25 +90,13 @@ class Dataset:
 
     def dirs(self) -> dict[str, dict[str, int]]:
         """Repeats and number of pictures per folder: kohya's `ss_dataset_dirs`."""
-        dirs: dict[str, dict[str, int]] = {}
-        for example in self.subjects:
-            entry = dirs.setdefault(example.folder, {"n_repeats": example.repeats, "img_count": 0})
-            entry["img_count"] += 1
-        return dirs
+        return dirs_of(self.subjects)
 
     def fingerprint(self) -> str:
         """Hex digest of all that decides training: the pictures' contents, captions, repeats, masks and roles, in
         order; no names."""
         facts = [_deciding(example) for example in self.examples]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
-
-
-@dataclass(frozen=True)
-class _Folder:
-    path: Path
-    repeats: int
-    class_tokens: str
-    files: Mapping[str, Path]  # by name, sorted
 
 
 @dataclass(frozen=True)
@@ -121,21 +110,43 @@ class _Captioned:
 def scan(config: DatasetConfig) -> Dataset:
     """Find every picture in the dataset folder and its caption; read sizes and digests, not pixels.
 
-    kohya's `N_name` folders (N repeats each), or else the pictures of the folder itself. Captions are `.txt` or
-    `.caption` files beside the pictures; without one, the name after N_ is the caption, as kohya has it. Where
-    `config.captions` is "none" every caption is empty. Hidden files, caches and `__MACOSX` are passed over. Raises
-    DataError for a folder that is missing, unreadable or without usable pictures, and, where `config.bad_pictures` is
-    "stop", for the first picture that cannot be used; ConfigError for bucket settings that contradict each other."""
+    How pictures may lie there is `folders.training_folders`; `config.folder` may also be a file that describes a
+    dataset (`dataset_files.described_folders`). Which file is a picture's caption says `caption_files`; without one,
+    the name after N_ is, as kohya has it. Where `config.captions` is "none" every caption is empty. Hidden files,
+    caches and `__MACOSX` are passed over. Raises DataError for a folder that is missing, unreadable or without usable
+    pictures, and, where `config.bad_pictures` is "stop", for the first picture or caption that cannot be used;
+    ConfigError for bucket settings that contradict each other."""
     check_bucket_settings(config)
     warnings: list[str] = []
-    root = _existing_folder(config.folder)
+    root = _existing(config.folder)
     examples: list[Example] = []
-    set_aside = {Path(each).expanduser().resolve() for each in (config.masks_dir, config.reg_data_dir) if each.strip()}
-    for folder in _training_folders(root, set_aside, warnings):
+    for folder in _folders(root, config, warnings):
         examples += _examples_of(folder, config, warnings)
     if not examples:
-        raise DataError("\n".join([f"no picture in {root.name} can be used; replace them", *warnings]))
+        raise DataError("\n".join([f"no picture in {printable(root.name)} can be used; replace them", *warnings]))
     return Dataset(tuple(examples), tuple(warnings))
+
+
+def _folders(root: Path, config: DatasetConfig, warnings: list[str]) -> list[Folder]:
+    if root.is_file():
+        return described_folders(root, config, warnings)
+    set_aside = {Path(each).expanduser().resolve() for each in (config.masks_dir, config.reg_data_dir) if each.strip()}
+    return training_folders(root, set_aside, warnings)
+
+
+def home_of(folder: str) -> Path:
+    """The folder in which what belongs to a dataset is kept: its own, or that of the file that describes it."""
+    path = Path(folder.strip()).expanduser()
+    return path.parent if path.is_file() else path
+
+
+def dirs_of(examples: Sequence[Example]) -> dict[str, dict[str, int]]:
+    """Repeats and number of pictures per folder."""
+    dirs: dict[str, dict[str, int]] = {}
+    for example in examples:
+        entry = dirs.setdefault(example.folder, {"n_repeats": example.repeats, "img_count": 0})
+        entry["img_count"] += 1
+    return dirs
 
 
 def _deciding(example: Example) -> tuple[object, ...]:
@@ -143,114 +154,49 @@ def _deciding(example: Example) -> tuple[object, ...]:
     return (*always, example.is_reg, example.mask_digest) if example.is_reg or example.mask else always
 
 
-def _existing_folder(folder: str) -> Path:
+def _existing(folder: str) -> Path:
     if not folder.strip():
         raise DataError("no dataset folder is given; choose the folder that holds the pictures")
     root = Path(folder.strip()).expanduser()
-    if root.is_file():
-        raise DataError(f"the dataset folder {root} is a file; choose the folder that holds it")
-    if not root.is_dir():
-        raise DataError(f"the dataset folder {root} does not exist; check the path")
+    if root.is_file() and root.suffix.lower() not in DATASET_FILE_SUFFIXES:
+        raise DataError(f"the dataset folder {printable(str(root))} is a file; choose the folder that holds it")
+    if not root.exists():
+        raise DataError(f"the dataset folder {printable(str(root))} does not exist; check the path")
     return root.resolve()
 
 
-def _training_folders(root: Path, set_aside: set[Path], warnings: list[str]) -> list[_Folder]:
-    files, subfolders = _listed(root)
-    subfolders = [each for each in subfolders if each.resolve() not in set_aside]
-    repeat_folders = [each for each in subfolders if _repeats_and_name(each.name)]
-    if not repeat_folders:
-        return [_flat_folder(root, files, subfolders, warnings)]
-    loose = [name for name in files if _is_picture(name)]
-    if loose:
-        warnings.append(
-            f"{_listed_names(loose)} beside the N_name folders: not trained; move them into one of the folders"
-        )
-    for other in subfolders:
-        if other not in repeat_folders:
-            warnings.append(f"the folder {other.name} is not trained: put the repeats in front, as in 10_{other.name}")
-    return [each for each in (_repeat_folder(path, warnings) for path in repeat_folders) if each]
-
-
-def _flat_folder(root: Path, files: Mapping[str, Path], subfolders: Sequence[Path], warnings: list[str]) -> _Folder:
-    if not any(_is_picture(name) for name in files):
-        if subfolders:
-            raise DataError(
-                f"the folder {root} has no pictures, only folders; put the repeats in front of their names, "
-                f"as in 10_{subfolders[0].name}, or choose one of them"
-            )
-        foreign = [name for name in files if _is_foreign(name)]
-        cure = f"save {_listed_names(foreign)} as PNG or JPEG" if foreign else "put PNG, JPEG or WebP files into it"
-        raise DataError(f"the folder {root} has no pictures that can be read; {cure}")
-    _, class_tokens = _repeats_and_name(root.name) or (1, "")
-    if _repeats_and_name(root.name):
-        warnings.append(
-            f"{root.name} is taken as a plain folder, each picture once per epoch; "
-            f"choose {root.parent.name} instead to have its repeats"
-        )
-    return _Folder(root, 1, class_tokens, files)
-
-
-def _repeat_folder(path: Path, warnings: list[str]) -> _Folder | None:
-    repeats, class_tokens = _repeats_and_name(path.name) or (1, "")
-    files, _ = _listed(path)
-    if not any(_is_picture(name) or _is_foreign(name) for name in files):
-        warnings.append(f"the folder {path.name} has no pictures; put some into it or remove it")
-        return None
-    if repeats > _MOST_REPEATS:
-        warnings.append(
-            f"every picture in {path.name} is seen {repeats} times an epoch; rename the folder, say to 10_{path.name}, "
-            "if its number means something else"
-        )
-    return _Folder(path, repeats, class_tokens, files)
-
-
-def _repeats_and_name(folder_name: str) -> tuple[int, str] | None:
-    """(10, "cat") for `10_cat`; None for a name that does not begin with a number above 0."""
-    match = _REPEATS.fullmatch(folder_name)
-    if not match or int(match[1]) < 1:
-        return None
-    return int(match[1]), (match[2] or "").strip()
-
-
-def _listed(folder: Path) -> tuple[dict[str, Path], list[Path]]:
-    """The folder's files by name and its subfolders, sorted; hidden ones and macOS's leftovers are passed over."""
-    try:
-        names = sorted(entry for entry in os.listdir(folder) if not entry.startswith(".") and entry != "__MACOSX")
-    except OSError as error:
-        raise DataError(
-            f"the folder {folder} cannot be opened ({error.strerror}); change its permissions or choose another"
-        ) from error
-    paths = {name: folder / name for name in names}
-    subfolders = [path for path in paths.values() if path.is_dir()]
-    return {name: path for name, path in paths.items() if path not in subfolders}, subfolders
-
-
-def _examples_of(folder: _Folder, config: DatasetConfig, warnings: list[str]) -> list[Example]:
-    pictures = [path for name, path in folder.files.items() if _is_picture(name)]
-    foreign = [name for name in folder.files if _is_foreign(name)]
+def _examples_of(folder: Folder, config: DatasetConfig, warnings: list[str]) -> list[Example]:
+    pictures = [path for name, path in folder.files.items() if is_picture(name)]
+    foreign = [name for name in folder.files if is_foreign(name)]
     if foreign:
-        _refuse(
-            config,
-            warnings,
-            [DataError(f"{folder.path.name}: {_listed_names(foreign)} cannot be read here; save as PNG")],
-        )
+        unreadable = DataError(f"{folder.name}: {listed_names(foreign)} cannot be read here; save as PNG")
+        _refuse(config, warnings, [unreadable])
     facts = _inspected(pictures, config, warnings)
     captioned = [_Captioned(each, "") for each in facts]
     if config.captions == "files":
-        captioned = _captioned(folder, list(facts), warnings)
+        captioned = _captioned(folder, list(facts), config, warnings)
     return [
         Example(
             each.path,
             folder.repeats,
-            each.text,
+            _framed(each.text, folder),
             facts[each.path].size,
             facts[each.path].digest,
-            folder.path.name,
+            folder.name,
             folder.class_tokens,
+            folder.is_reg,
             caption_path=each.caption_path,
         )
         for each in captioned
     ]
+
+
+def _framed(caption: str, folder: Folder) -> str:
+    """The caption, each of its lines, between the prefix and the suffix that a dataset file gives its folder."""
+    if not folder.caption_prefix and not folder.caption_suffix:
+        return caption
+    lines = [(folder.caption_prefix, line, folder.caption_suffix) for line in caption.split("\n")]
+    return "\n".join(" ".join(part for part in parts if part) for parts in lines)
 
 
 def _inspected(pictures: Sequence[Path], config: DatasetConfig, warnings: list[str]) -> dict[Path, PictureFacts]:
@@ -278,77 +224,76 @@ def _refuse(config: DatasetConfig, warnings: list[str], errors: Sequence[DataErr
         warnings.append(f"left out: {len(errors) - _MOST_NAMED} more pictures that cannot be used")
 
 
-def _captioned(folder: _Folder, pictures: Sequence[Path], warnings: list[str]) -> list[_Captioned]:
-    caption_files = {_caption_key(name): path for name, path in folder.files.items() if _is_caption(name)}
+def _captioned(
+    folder: Folder, pictures: Sequence[Path], config: DatasetConfig, warnings: list[str]
+) -> list[_Captioned]:
+    if folder.captions is not None:
+        return _captioned_by_file(folder, pictures, folder.captions, warnings)
+    index = CaptionIndex(folder.files, folder.caption_suffixes)
     found: list[_Captioned] = []
     latin1: list[str] = []
     long: list[str] = []
+    unreadable: list[DataError] = []
     for picture in pictures:
-        path = next((caption_files[key] for key in _caption_keys(picture) if key in caption_files), None)
+        path = index.of(picture)
         if path is None:
             found.append(_Captioned(picture, folder.class_tokens, lacks="no caption file"))
             continue
-        caption = read_caption(path)
+        try:
+            caption = read_caption(path, all_lines=config.enable_wildcard)
+        except DataError as error:
+            unreadable.append(DataError(f"{named(picture)}, as {error}"))
+            continue
         if not caption.is_utf8:
             latin1.append(path.name)
-        if caption.lines > 1:
+        if caption.lines > 1 and not config.enable_wildcard:
             long.append(path.name)
         if caption.text:
             found.append(_Captioned(picture, caption.text, path))
         else:
             found.append(_Captioned(picture, folder.class_tokens, path, lacks="an empty caption file"))
+    _refuse(config, warnings, unreadable)
     warnings.extend(_caption_warnings(folder, found, latin1, long))
     return found
 
 
+def _captioned_by_file(
+    folder: Folder, pictures: Sequence[Path], captions: Mapping[Path, str], warnings: list[str]
+) -> list[_Captioned]:
+    bare = [path.name for path in pictures if not captions[path]]
+    if bare:
+        warnings.append(f"{folder.name}: {listed_names(bare)} without caption and tags: trained with an empty caption")
+    return [_Captioned(path, captions[path] or folder.class_tokens) for path in pictures]
+
+
 def _caption_warnings(
-    folder: _Folder, found: Sequence[_Captioned], latin1: Sequence[str], long: Sequence[str]
+    folder: Folder, found: Sequence[_Captioned], latin1: Sequence[str], long: Sequence[str]
 ) -> Iterator[str]:
-    where = folder.path.name
+    where = folder.name
     instead = f'"{folder.class_tokens}"' if folder.class_tokens else "an empty caption"
     for lack in ("no caption file", "an empty caption file"):
         names = [each.path.name for each in found if each.lacks == lack]
         if names:
-            yield f"{where}: {_listed_names(names)} with {lack}: trained with {instead}; write one to change it"
+            yield f"{where}: {listed_names(names)} with {lack}: trained with {instead}; write one to change it"
     if latin1:
-        yield f"{where}: {_listed_names(latin1)}: not UTF-8, read as Latin-1; save as UTF-8 if letters look wrong"
+        yield f"{where}: {listed_names(latin1)}: not UTF-8, read as Latin-1; save as UTF-8 if letters look wrong"
     if long:
-        yield f"{where}: {_listed_names(long)}: several lines, of which the first is the caption; join them to use all"
-    by_stem: dict[str, list[str]] = {}
+        yield f"{where}: {listed_names(long)}: several lines, of which the first is the caption; join them to use all"
+    if _lacks_commas([each.text for each in found]):
+        yield (
+            f"{where}: the captions are words with underscores and no commas, as imgbrd-grabber writes tags: each is "
+            'taken as one tag; `captions FOLDER --edit regex " +" ", " --edit regex _ " " --write` parts them'
+        )
+    by_stem: dict[Path, list[str]] = {}
     for each in found:
-        by_stem.setdefault(_normal(each.path.stem), []).append(each.path.name)
+        if each.caption_path is not None:
+            by_stem.setdefault(each.caption_path, []).append(printable(each.path.name))
     for names in by_stem.values():
         if len(names) > 1:
             yield f"{where}: {' and '.join(names)} share one caption and are both trained; rename one if they differ"
 
 
-def _listed_names(names: Sequence[str]) -> str:
-    """`a.jpg`, `a.jpg and b.jpg`, or `a.jpg, b.jpg and 8 more`."""
-    if len(names) <= 2:
-        return " and ".join(names)
-    return f"{names[0]}, {names[1]} and {len(names) - 2} more"
-
-
-def _is_picture(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in PICTURE_SUFFIXES
-
-
-def _is_foreign(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in UNREADABLE_SUFFIXES
-
-
-def _is_caption(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in CAPTION_SUFFIXES
-
-
-def _caption_keys(picture: Path) -> list[tuple[str, str]]:
-    return [(_normal(picture.stem), suffix) for suffix in CAPTION_SUFFIXES]
-
-
-def _caption_key(name: str) -> tuple[str, str]:
-    stem, suffix = os.path.splitext(name)
-    return _normal(stem), suffix.lower()
-
-
-def _normal(stem: str) -> str:
-    return unicodedata.normalize("NFC", stem)  # macOS writes é as two characters into some names and as one into others
+def _lacks_commas(captions: Sequence[str]) -> bool:
+    """Whether most captions are a booru's tags with spaces between: no comma, and several words with underscores."""
+    parted = [caption for caption in captions if "," not in caption and len(_UNDERSCORED.findall(caption)) > 1]
+    return len(parted) * 2 > len(captions)

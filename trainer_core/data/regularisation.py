@@ -10,39 +10,48 @@ from torch import Tensor
 
 from ..config import DatasetConfig
 from ..errors import DataError
-from .examples import Dataset, Example, scan
+from .examples import Dataset, Example, dirs_of, scan
 
 
 def with_regularisation(dataset: Dataset, config: DatasetConfig) -> Dataset:
-    """The dataset with the pictures of `reg_data_dir` behind its own, as many visits an epoch as those have.
+    """The dataset with its regularisation pictures, those of `reg_data_dir` included, behind its own, as many visits an
+    epoch as those have.
 
     They lie and are captioned as training pictures are (prior preservation, Ruiz et al. 2022, arXiv:2208.12242 §4.2, as
-    kohya has it). Raises DataError for a folder that is missing or without usable pictures."""
-    if not config.reg_data_dir.strip():
+    kohya has it). Raises DataError for a folder that is missing or without usable pictures, and where there is nothing
+    but regularisation."""
+    beside = _of_folder(config)
+    found = [*(example for example in dataset.examples if example.is_reg), *beside.examples]
+    if not dataset.subjects:
+        raise DataError("all pictures are for regularisation; give at least one folder of what is to be learned")
+    if not found:
         return dataset
-    try:
-        found = scan(replace(config, folder=config.reg_data_dir))
-    except DataError as error:
-        raise DataError(f"reg_data_dir: {error}") from error
     wanted = dataset.num_train_images
-    repeats = balanced_repeats([example.repeats for example in found.examples], wanted)
+    repeats = balanced_repeats([example.repeats for example in found], wanted)
     chosen = [
-        replace(example, is_reg=True, repeats=times)
-        for example, times in zip(found.examples, repeats, strict=True)
-        if times
+        replace(example, is_reg=True, repeats=times) for example, times in zip(found, repeats, strict=True) if times
     ]
-    warnings = [f"reg_data_dir: {warning}" for warning in found.warnings]
-    if left_out := len(found.examples) - len(chosen):
+    warnings = [f"reg_data_dir: {warning}" for warning in beside.warnings]
+    if left_out := len(found) - len(chosen):
         warnings.append(
-            f"reg_data_dir: {left_out} of {len(found.examples)} pictures are more than the {wanted} training pictures "
+            f"regularisation: {left_out} of {len(found)} pictures are more than the {wanted} training pictures "
             "of an epoch (repeats counted) need and are left out; raise the training folders' repeats to use them"
         )
     return replace(
         dataset,
-        examples=(*dataset.examples, *chosen),
+        examples=(*dataset.subjects, *chosen),
         warnings=(*dataset.warnings, *warnings),
-        reg_dirs=found.dirs(),
+        reg_dirs=dirs_of(found),
     )
+
+
+def _of_folder(config: DatasetConfig) -> Dataset:
+    if not config.reg_data_dir.strip():
+        return Dataset(())
+    try:
+        return scan(replace(config, folder=config.reg_data_dir))
+    except DataError as error:
+        raise DataError(f"reg_data_dir: {error}") from error
 
 
 def importance_of(

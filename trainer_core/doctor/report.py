@@ -15,7 +15,7 @@ from ..data.batches import count_steps
 from ..data.buckets import Placement, assign_buckets, bucket_warnings
 from ..data.captions import parse_tags, prepared_caption
 from ..data.dataset import read_dataset
-from ..data.examples import Dataset, Example
+from ..data.examples import Dataset, Example, home_of
 from ..tagging.history import FOLDER, written_caption
 from .contradictions import disagree, opposed
 from .likeness import look_alikes
@@ -163,7 +163,7 @@ def examine(
     placements = tuple(every_placement[: len(examples)])  # regularisation pictures stand behind the others
     captions = [prepared_caption(each.caption, config) for each in examples]
     tags = [parse_tags(caption) for caption in captions]
-    found = measured(examples, kept_in or Path(config.folder.strip()).expanduser() / FOLDER)
+    found = measured(examples, kept_in or home_of(config.folder) / FOLDER)
     groups = look_alikes([found[each.digest].looks if each.digest in found else None for each in examples])
     concepts = _concepts(dataset)
     by_visits = [each.visits for each in concepts]

@@ -15,7 +15,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from ..data.caption_files import CAPTION_SUFFIXES, decode_caption, read_caption
+from ..data.caption_files import CAPTION_SUFFIXES, decode_caption, is_plain_caption, read_caption
 from ..data.examples import Example
 from ..errors import DataError
 from ..files.atomic import write_atomically
@@ -48,6 +48,12 @@ def written_caption(example: Example) -> str:
     return read_caption(example.caption_path).text if example.caption_path is not None else ""
 
 
+def _caption_file(example: Example) -> Path:
+    """Where the picture's caption is written: beside what a downloader left, which is read no more then."""
+    path = example.caption_path
+    return path if path is not None and is_plain_caption(path) else example.path.with_suffix(".txt")
+
+
 class CaptionHistory:
     """The changes that were made to a dataset's caption files, on disk, so that they can be undone after a restart.
 
@@ -66,7 +72,7 @@ class CaptionHistory:
         the dataset's folder."""
         changes: dict[str, dict[str, str | None]] = {}
         for example, caption in captions.items():
-            path = example.caption_path or example.path.with_suffix(".txt")
+            path = _caption_file(example)
             before = _content(path)
             if before is None or _first_line(before) != caption:
                 after = _with_caption(before, " ".join(caption.splitlines()))
