@@ -7,7 +7,7 @@ import torch
 
 from trainer_core.config import text_chunks
 from trainer_core.hosts.base import TextOptions
-from trainer_core.hosts.tokens import chunked_tokens, joined_chunks
+from trainer_core.hosts.tokens import Marks, chunked_tokens, joined_chunks
 
 START, END = 1000, 1001
 
@@ -34,13 +34,13 @@ def kohyas_chunks(ids, chunks, pad):
 @pytest.mark.parametrize("length", [0, 1, 74, 75, 76, 149, 150, 151, 224, 225, 226, 400])
 def test_chunks_are_kohyas(length, chunks, pad):
     ids = [10 + number for number in range(length)]
-    found = chunked_tokens([ids], chunks, START, END, pad).tolist()
+    found = chunked_tokens([ids], chunks, Marks(START, END, pad)).tolist()
     assert found == kohyas_chunks(ids, chunks, pad)
     assert all(len(row) == 77 and row[0] == START and END in row for row in found), "each has its start and end"
 
 
 def test_captions_stay_apart_and_their_chunks_in_order():
-    rows = chunked_tokens([list(range(1, 200)), [7]], 3, START, END, END)
+    rows = chunked_tokens([list(range(1, 200)), [7]], 3, Marks(START, END, END))
     assert rows.shape == (6, 77) and rows.dtype == torch.int64
     assert [int(row[1]) for row in rows] == [1, 76, 151, 7, END, END]
     hidden = rows[..., None].float()

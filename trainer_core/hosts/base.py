@@ -21,10 +21,12 @@ if TYPE_CHECKING:
 class TextOptions:
     """How captions are encoded.
 
-    chunks: 1 to 3 chunks of 75 tokens. clip_skip: 1 is the last layer (the UIs' counting); SDXL ignores it."""
+    chunks: 1 to 3 chunks of 75 tokens. clip_skip: 1 is the last layer (the UIs' counting); SDXL ignores it. weighted:
+    brackets are weights, as in (word:1.2), and not letters."""
 
     chunks: int = 1
     clip_skip: int = 1
+    weighted: bool = False
 
 
 @dataclass(frozen=True)

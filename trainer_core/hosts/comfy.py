@@ -40,7 +40,7 @@ from .comfy_model import (
     text_encoders,
 )
 from .fingerprints import fingerprint
-from .tokens import CHUNK, chunked_tokens, joined_chunks
+from .tokens import Marks, TokenRows, joined_chunks, token_rows
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -174,7 +174,8 @@ class ComfyHost:
         return self._model.model.process_latent_in(latents).to(self.device, torch.float32)
 
     def encode_texts(self, captions: Sequence[str], options: TextOptions) -> Cond:
-        """See `Host.encode_texts`; the layers that CLIPTextEncode takes, without its emphasis and embedding syntax.
+        """See `Host.encode_texts`; the layers that CLIPTextEncode takes, without its embedding syntax; brackets are
+        weights where `options.weighted` says so, and then by kohya's rule, not by ComfyUI's.
 
         SD 1.x: the chosen layer, normalised. SD 2.x: counted from the last but one, as its text encoder is trained.
         SDXL: both encoders' last but one, and the second's pooled vector."""
@@ -250,16 +251,16 @@ class ComfyHost:
     def _encoded(self, component: str, captions: Sequence[str], options: TextOptions) -> tuple[Tensor, Tensor]:
         """Hidden states [B · chunks, 77, D] and pooled vectors [B · chunks, P] of one text encoder."""
         encoder = self._text_encoders()[component]
-        rows, lengths = self._tokenized(component, captions, options.chunks)
+        rows = self._rows(component, captions, options)
         layer = self._layer(options.clip_skip)
         last, inner, pooled, *_ = encoder.transformer(
-            rows.to(self._clip_patcher.load_device),
-            num_tokens=lengths,
+            rows.ids.to(self._clip_patcher.load_device),
+            num_tokens=rows.lengths,
             intermediate_output=layer,
             final_layer_norm_intermediate=encoder.layer_norm_hidden_state,
             dtype=self._dtype if self._trains_text else torch.float32,
         )
-        hidden = last if layer is None else inner
+        hidden = rows.weighed(last if layer is None else inner)
         return hidden.to(self.device, torch.float32), pooled.to(self.device, torch.float32)
 
     def _layer(self, clip_skip: int) -> int | None:
@@ -269,14 +270,17 @@ class ComfyHost:
             return -1 - clip_skip
         return None if clip_skip == 1 else -clip_skip
 
-    def _tokenized(self, component: str, captions: Sequence[str], chunks: int) -> tuple[Tensor, list[int]]:
-        """Token ids [B · chunks, 77] and each row's length up to and with its end token."""
+    def _rows(self, component: str, captions: Sequence[str], options: TextOptions) -> TokenRows:
         name = next(name for name in ("clip_h", "clip_l") if hasattr(self._clip.tokenizer, name))
         tokenizer = getattr(self._clip.tokenizer, "clip_g" if component == "te2" else name)
-        ids = [tokenizer.tokenizer(_literal(caption), verbose=False)["input_ids"][1:-1] for caption in captions]
-        rows = chunked_tokens(ids, chunks, tokenizer.start_token, tokenizer.end_token, tokenizer.pad_token)
-        lengths = [min(max(len(caption) - number * CHUNK, 0), CHUNK) + 2 for caption in ids for number in range(chunks)]
-        return rows, lengths
+
+        def tokenize(texts: Sequence[str]) -> list[list[int]]:
+            return [tokenizer.tokenizer(text, verbose=False)["input_ids"][1:-1] for text in texts]
+
+        marks = Marks(tokenizer.start_token, tokenizer.end_token, tokenizer.pad_token)
+        return token_rows(
+            captions if options.weighted else [_literal(each) for each in captions], tokenize, marks, options
+        )
 
     def _size_conditioning(self, cond: Cond) -> Tensor:
         """SDXL's vector conditioning [B, 2816]: the pooled text and the six sizes' sinusoids."""

@@ -21,7 +21,7 @@ from ..families.sdxl import SDXL
 from .base import SampleRequest, TextOptions, never
 from .checkpointing import checkpointed
 from .fingerprints import fingerprint
-from .tokens import chunked_tokens, joined_chunks
+from .tokens import Marks, TokenRows, joined_chunks, token_rows
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -119,12 +119,16 @@ class DiffusersHost:
 
     def encode_texts(self, captions: Sequence[str], options: TextOptions) -> Cond:
         """See `Host.encode_texts`. SDXL takes both encoders' last layer but one and the second's pooled vector."""
-        first = self._hidden("tokenizer", "text_encoder", captions, options)
+        pipeline = self._pipeline
+        rows = self._rows(pipeline.tokenizer, captions, options)
+        first = self._read(pipeline.text_encoder, rows)
         if not self.family.has_sizes:
-            return Cond(joined_chunks(_layer(self._pipeline.text_encoder, first, options.clip_skip), options.chunks))
-        second = self._hidden("tokenizer_2", "text_encoder_2", captions, options)
-        tokens = torch.cat([first.hidden_states[-2], second.hidden_states[-2]], dim=-1)
-        return Cond(joined_chunks(tokens, options.chunks), second.text_embeds[:: options.chunks])
+            hidden = _layer(pipeline.text_encoder, first, options.clip_skip)
+            return Cond(joined_chunks(rows.weighed(hidden), options.chunks))
+        second_rows = self._rows(pipeline.tokenizer_2, captions, options)
+        second = self._read(pipeline.text_encoder_2, second_rows)
+        hidden = [rows.weighed(first.hidden_states[-2]), second_rows.weighed(second.hidden_states[-2])]
+        return Cond(joined_chunks(torch.cat(hidden, dim=-1), options.chunks), second.text_embeds[:: options.chunks])
 
     def predict(self, x_t: Tensor, t: Tensor, cond: Cond) -> Tensor:
         """See `Host.predict`."""
@@ -171,11 +175,15 @@ class DiffusersHost:
     def _cast(self, tensor: Tensor) -> Tensor:
         return tensor.to(self._dtype)
 
-    def _hidden(self, tokenizer: str, encoder: str, captions: Sequence[str], options: TextOptions) -> Any:
-        tokens = getattr(self._pipeline, tokenizer)
-        ids = tokens(list(captions), add_special_tokens=False, truncation=False, verbose=False).input_ids
-        rows = chunked_tokens(ids, options.chunks, tokens.bos_token_id, tokens.eos_token_id, tokens.pad_token_id)
-        return getattr(self._pipeline, encoder)(rows.to(self.device, non_blocking=True), output_hidden_states=True)
+    def _rows(self, tokenizer: Any, captions: Sequence[str], options: TextOptions) -> TokenRows:
+        def tokenize(texts: Sequence[str]) -> list[list[int]]:
+            return tokenizer(list(texts), add_special_tokens=False, truncation=False, verbose=False).input_ids
+
+        marks = Marks(tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
+        return token_rows(captions, tokenize, marks, options)
+
+    def _read(self, encoder: Any, rows: TokenRows) -> Any:
+        return encoder(rows.ids.to(self.device, non_blocking=True), output_hidden_states=True)
 
 
 def _load_pipeline(model: Path) -> Any:

@@ -49,6 +49,31 @@ def check_texts_are_encoded_as_the_sampler_sees_them(path: Path) -> None:
     on_a_thread(compare)
 
 
+@check("sd1", "sd2", "sdxl")
+def check_weighted_captions_are_plain_ones_times_their_weights(path: Path) -> None:
+    """kohya's rule, not the sampler's, which moves hidden states away from those of an empty prompt."""
+    import torch
+
+    from trainer_core.hosts.base import TextOptions
+
+    host = load(path).host
+    weights = torch.ones(1, 77, 1)
+    weights[0, 2], weights[0, 3] = 1.5, 1 / 1.1
+
+    def compare() -> None:
+        for trained in (["unet"], all_components(host)):
+            with borrow(host, trained):
+                plain = host.encode_texts(["a cat sat"], TextOptions())
+                ours = host.encode_texts(["a (cat:1.5) [sat]"], TextOptions(weighted=True))
+                assert distance(ours.tokens, plain.tokens * weights.to(plain.tokens.device)) < 1e-6, trained
+                escaped = host.encode_texts([r"a \(cat\)"], TextOptions(weighted=True))
+                assert distance(escaped.tokens, host.encode_texts(["a (cat)"], TextOptions()).tokens) < 1e-6
+                if host.family.has_sizes:
+                    assert distance(ours.pooled, plain.pooled) < 1e-6
+
+    on_a_thread(compare)
+
+
 @check("sd1", "sdxl")
 def check_images_are_encoded_as_vae_encode_does(path: Path) -> None:
     import torch
