@@ -45,7 +45,7 @@ def previews(
 
 def text_options(config: TrainConfig) -> TextOptions:
     """How the run's captions and preview prompts are encoded."""
-    return TextOptions(text_chunks(config.max_token_length), config.clip_skip or 1)
+    return TextOptions(text_chunks(config.max_token_length), config.clip_skip or 1, config.dataset.weighted_captions)
 
 
 def _request(config: TrainConfig, prompt: str) -> SampleRequest:

@@ -17,7 +17,7 @@ from torch import Tensor
 from .config import TrainConfig
 from .data.batches import Batch
 from .data.cache import LatentCache, TextCache
-from .data.captions import training_caption
+from .data.captions import for_run, has_chance, training_caption
 from .data.masks import Masks
 from .data.regularisation import importance_of
 from .diffusion.cond import Cond
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from .hosts.base import Host
 
 _SECONDS_BETWEEN_STATES = 60.0
+_KEPT_TEXT_BYTES = 2**29  # on the device, of captions that a later epoch will see again
 _SAVE_DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
 _PRECISIONS = {dtype: name for name, dtype in _SAVE_DTYPES.items()}
 
@@ -128,7 +129,9 @@ class Session:
         )
         self.masks = Masks(examples, placements, dataset, host.device)
         self._importance = importance_of(examples, config.loss.prior_loss_weight, host.device)
-        self.texts = TextCache(self._encode_texts)
+        self._captioning = for_run(dataset, plan.total_steps, self._trains_text)
+        comes_back = has_chance(dataset) and self._captioning.caption_variants > 0
+        self.texts = TextCache(self._encode_texts, kept_bytes=_KEPT_TEXT_BYTES if comes_back else 0)
 
     def epochs_left(self) -> Iterator[int]:
         """The epochs that are still to do, from 1; the present one too when its file was not written yet."""
@@ -161,16 +164,13 @@ class Session:
     def fill_captions(self, epoch: int, windows: Sequence[tuple[Batch, ...]]) -> Iterator[Event]:
         """Encode the epoch's captions that are not cached yet; nothing to do while a text encoder learns."""
         if not self._trains_text:
-            captions = {caption for window in windows for batch in window for caption in self.captions(epoch, batch)}
+            captions = {
+                caption
+                for step, window in enumerate(windows, start=self.step)
+                for batch in window
+                for caption in self._captions(epoch, batch, step)
+            }
             yield from self.texts.fill(sorted(captions))
-
-    def captions(self, epoch: int, batch: Batch) -> list[str]:
-        """What the batch's pictures are captioned with in this epoch."""
-        config, examples = self.plan.config, self.plan.dataset.examples
-        return [
-            training_caption(examples[index], config.dataset, config.seed, epoch, turn)
-            for index, turn in zip(batch.indices, batch.turns, strict=True)
-        ]
 
     def importance(self, batch: Batch) -> Tensor | None:
         """Each picture's own weight in the loss, [B] on the device; None where all weigh alike."""
@@ -180,7 +180,7 @@ class Session:
 
     def conditioning(self, epoch: int, batch: Batch) -> Cond:
         """The batch's captions as the model reads them."""
-        captions = self.captions(epoch, batch)
+        captions = self._captions(epoch, batch, self.step)
         return self._encode_texts(captions) if self._trains_text else self.texts.get(captions)
 
     def take_step(self, epoch: int, window: Sequence[Batch], loss: Tensor) -> None:
@@ -321,6 +321,14 @@ class Session:
         tensors = {**self.learner.state_dict(), **self.watch.state_dict()}
         save_resume_state(self.folder.resume_file, ResumeState(self.step, self.folder.key, tensors))
         self._saved_step, self._saved_at = self.step, time.monotonic()
+
+    def _captions(self, epoch: int, batch: Batch, step: int) -> list[str]:
+        """What the batch's pictures are captioned with in this epoch, so many steps into the run."""
+        examples, seed = self.plan.dataset.examples, self.plan.config.seed
+        return [
+            training_caption(examples[index], self._captioning, seed, epoch, turn, step)
+            for index, turn in zip(batch.indices, batch.turns, strict=True)
+        ]
 
     def _encode_texts(self, captions: Sequence[str]) -> Cond:
         return self.host.encode_texts(captions, self._text_options)

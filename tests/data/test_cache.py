@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor
 
 from trainer_core.data.batches import Batch, epoch_batches, mirrored_at_random
@@ -366,6 +368,39 @@ def test_another_epochs_captions_replace_those_no_longer_seen():
     cache.get(["a"])
     assert encode.calls[-1] == ["a"], "a caption that is not at hand is encoded when it is asked for"
     assert len(encode.sizes) == 1, "one batch size, whatever is missing: the last bits depend on it"
+
+
+ROW_BYTES = 77 * 8 * 4
+
+
+def test_captions_that_come_back_are_kept_as_far_as_there_is_room():
+    encode = CountingTextEncoder(False)
+    cache = TextCache(encode, kept_bytes=2 * ROW_BYTES)
+    list(cache.fill(["a", "b", "c"]))
+    assert list(cache.fill(["d"])) == [Cached("captions", 1, 1)]
+    assert list(cache.fill(["b", "c"])) == [], "the latest two were kept"
+    list(cache.fill(["a"]))
+    assert encode.calls == [["a", "b", "c"], ["d"], ["a"]]
+    list(cache.fill(["d"]))
+    assert encode.calls[-1] == ["d"], "b and c were asked for later than d, and there is room for two"
+
+
+@given(
+    epochs=st.lists(st.lists(st.sampled_from("abcdefgh"), max_size=6), max_size=8),
+    room=st.integers(0, 4),
+)
+def test_no_more_is_kept_than_there_is_room_for_and_what_is_wanted_is_there(epochs, room):
+    encode = CountingTextEncoder(False)
+    cache = TextCache(encode, kept_bytes=room * ROW_BYTES)
+    for wanted in epochs:
+        events = list(cache.fill(wanted))
+        assert not events or (events[-1].done, events[-1].total) == (len(set(wanted)), len(set(wanted)))
+        assert set(wanted) <= set(cache._rows) and len(cache._rows) <= len(set(wanted)) + room
+        calls = len(encode.calls)
+        if wanted:
+            cond = cache.get(wanted)
+            assert cond.tokens[:, 0, 0].tolist() == [float(ord(each)) for each in wanted]
+        assert len(encode.calls) == calls
 
 
 def test_nothing_to_encode_is_no_event():

@@ -95,3 +95,32 @@ class DatasetConfig:
         help="Folder of regularisation pictures in N_class folders: what the model should not forget.",
         advanced=True,
     )
+    caption_prefix: str = setting("", help="Put before every caption, with a space between.", advanced=True)
+    caption_suffix: str = setting("", help="Put behind every caption, with a space between.", advanced=True)
+    enable_wildcard: bool = setting(
+        False,
+        help="Captions of several lines give one of them at each visit, and {red|blue} one of the words.",
+        advanced=True,
+    )
+    token_warmup_min: int = setting(
+        1, help="Tags that the warm-up begins with, besides the kept ones.", ge=0, advanced=True
+    )
+    token_warmup_step: float = setting(
+        0,
+        help="Step from which all tags are seen, more and more of them before; below 1 a share of the run, 0 is no "
+        "warm-up.",
+        ge=0,
+        advanced=True,
+    )
+    weighted_captions: bool = setting(
+        False,
+        help="Read (word:1.2), (word) and [word] in captions and preview prompts as weights, as kohya does.",
+        advanced=True,
+    )
+    caption_variants: int = setting(
+        16,
+        help="Different captions of a picture that chance may make, each encoded once, while no text encoder is trained: "
+        "more is more variety, fewer saves time and memory; 0 is a new one at each visit.",
+        ge=0,
+        advanced=True,
+    )

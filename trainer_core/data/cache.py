@@ -6,7 +6,7 @@ import hashlib
 import os
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
@@ -251,19 +251,23 @@ K = TypeVar("K", bound=Conditioning)
 class TextCache(Generic[K]):
     """The encodings of distinct captions, for text encoders that are not trained; kept where `encode` puts them."""
 
-    def __init__(self, encode: Callable[[Sequence[str]], K], captions_per_encode: int = 8):
-        """encode: captions → their conditioning, one row each, every row of the same shape."""
+    def __init__(self, encode: Callable[[Sequence[str]], K], captions_per_encode: int = 8, kept_bytes: int = 0):
+        """encode: captions → their conditioning, one row each, every row of the same shape. kept_bytes: how much of
+        what was at hand may stay for another `fill` to ask for again."""
         self._encode = encode
         self._captions_per_encode = captions_per_encode
+        self._kept_bytes = kept_bytes
         self._rows: dict[str, K] = {}
 
     def fill(self, captions: Iterable[str]) -> Iterator[Cached]:
-        """Have exactly these captions at hand: new ones are encoded, and ones that are no longer asked for forgotten,
-        so that shuffled captions do not pile up epoch by epoch."""
+        """Have these captions at hand: new ones are encoded. Of those that are not asked for any more the latest stay,
+        as many as `kept_bytes` allows, and the others are forgotten, so that they do not pile up epoch by epoch."""
         wanted = dict.fromkeys(captions)
-        self._rows = {caption: row for caption, row in self._rows.items() if caption in wanted}
-        for _ in self._encoded(wanted):
-            yield Cached("captions", len(self._rows), len(wanted))
+        self._forget_all_but(wanted)
+        done = sum(caption in self._rows for caption in wanted)
+        for encoded in self._encoded(wanted):
+            done += encoded
+            yield Cached("captions", done, len(wanted))
 
     def get(self, captions: Sequence[str]) -> K:
         """The captions' conditioning as one batch, in their order; a caption that is not at hand is encoded now."""
@@ -272,8 +276,21 @@ class TextCache(Generic[K]):
         rows = [self._rows[caption] for caption in captions]
         return type(rows[0]).cat(rows)
 
-    def _encoded(self, captions: Iterable[str]) -> Iterator[None]:
-        """Encode what is not at hand, one yield for each batch.
+    def _forget_all_but(self, wanted: Collection[str]) -> None:
+        """Put the wanted rows behind the others, so that the first are those that nobody has asked for for longest."""
+        others = {caption: row for caption, row in self._rows.items() if caption not in wanted}
+        left = self._kept_bytes
+        kept: list[str] = []
+        for caption in reversed(others):
+            left -= _bytes(others[caption])
+            if left < 0:
+                break
+            kept.append(caption)
+        again = {caption: self._rows[caption] for caption in wanted if caption in self._rows}
+        self._rows = {caption: others[caption] for caption in reversed(kept)} | again
+
+    def _encoded(self, captions: Iterable[str]) -> Iterator[int]:
+        """Encode what is not at hand, one yield for each batch: how many captions it had.
 
         Batches are filled up to one size: devices compute other last bits for other sizes. A caption must not depend on
         which others happened to be missing, or a resumed run would differ."""
@@ -284,7 +301,18 @@ class TextCache(Generic[K]):
             with torch.no_grad():
                 encoded = self._encode(batch + batch[-1:] * (size - len(batch)))
             self._rows |= {caption: encoded.map(_row(i)) for i, caption in enumerate(batch)}
-            yield
+            yield len(batch)
+
+
+def _bytes(row: Conditioning) -> int:
+    sizes: list[int] = []
+
+    def measure(tensor: Tensor) -> Tensor:
+        sizes.append(tensor.nbytes)
+        return tensor
+
+    row.map(measure)
+    return sum(sizes)
 
 
 def _row(i: int) -> Callable[[Tensor], Tensor]:

@@ -21,9 +21,11 @@ def with_edits(dataset: Dataset, config: DatasetConfig) -> Dataset:
     """The dataset with `config.tag_edits` made in its captions. Raises ConfigError for an edit that cannot be done."""
     if not config.tag_edits:
         return dataset
-    captions = [example.caption for example in dataset.examples]
-    edited = edited_captions(captions, config.tag_edits, config.keep_tokens_separator)
-    examples = [replace(example, caption=caption) for example, caption in zip(dataset.examples, edited)]
+    lines = [example.caption.split("\n") for example in dataset.examples]  # several where captions have wildcards
+    flat = [line for each in lines for line in each]
+    edited = iter(edited_captions(flat, config.tag_edits, config.keep_tokens_separator))
+    captions = ["\n".join(next(edited) for _ in each) for each in lines]
+    examples = [replace(example, caption=caption) for example, caption in zip(dataset.examples, captions)]
     return replace(dataset, examples=tuple(examples))
 
 
