@@ -34,7 +34,7 @@ def describe_plan(plan: Plan) -> str:
     """What is about to happen, in one line."""
     return (
         f"{_many(len(plan.dataset.examples), 'picture')}, {_many(plan.steps_per_epoch, 'step')} an epoch, "
-        f"{_many(plan.config.max_train_epochs, 'epoch')}: {plan.total_steps} steps"
+        f"{_many(plan.epochs, 'epoch')}: {plan.total_steps} steps"
     )
 
 

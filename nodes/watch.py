@@ -87,7 +87,7 @@ class NodeDisplay:
     def show(self, event: Event) -> None:
         """Show one event. Raises ComfyUI's own exception when the stop button was pressed meanwhile."""
         if isinstance(event, Planned):
-            self._pace = Pace(event.plan.config.max_train_epochs)
+            self._pace = Pace(event.plan.epochs)
             self._send("planned", total_steps=event.plan.total_steps)
             self._announce(describe_plan(event.plan))
         elif isinstance(event, Prepared):

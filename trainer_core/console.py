@@ -34,7 +34,7 @@ class _Bars:
             plan = event.plan
             pictures = len(plan.dataset.examples)
             self._say(
-                f"{pictures} pictures, {plan.steps_per_epoch} steps an epoch, {plan.config.max_train_epochs} epochs, "
+                f"{pictures} pictures, {plan.steps_per_epoch} steps an epoch, {plan.epochs} epochs, "
                 f"{plan.total_steps} steps in all"
             )
         elif isinstance(event, Prepared):

@@ -43,7 +43,7 @@ class Plan:
 
     @property
     def epochs(self) -> int:
-        """The number of the last epoch, which may be a part of one where a spike has cut the run."""
+        """The number of the last epoch, which may be a part of one: max_train_steps or a spike may cut it."""
         return math.ceil(self.total_steps / self.steps_per_epoch)
 
     def last_step(self, epoch: int) -> int:
@@ -87,10 +87,11 @@ def make_plan(config: TrainConfig) -> Plan:
     repeats = [example.repeats for example in dataset.examples]
     batch_size = config.dataset.batch_size
     steps_per_epoch = count_steps(placements, repeats, batch_size, config.gradient_accumulation_steps)
-    total_steps = steps_per_epoch * config.max_train_epochs
+    total_steps = config.max_train_steps or steps_per_epoch * config.max_train_epochs
     warmup = warmup_steps(config.optimizer.lr_warmup_steps, total_steps)
     factors = _lr_factors(config, total_steps, warmup)
-    outlook = Outlook(config, total_steps, warmup, len(dataset.examples), factors)
+    epochs = math.ceil(total_steps / steps_per_epoch)
+    outlook = Outlook(config, total_steps, warmup, len(dataset.examples), epochs, factors)
     return Plan(
         config,
         dataset,
@@ -148,6 +149,7 @@ def determining_values(config: TrainConfig) -> dict[str, Any]:
         training_comment="",
         log_with="none",
         logging_dir="",
+        max_train_epochs=1 if config.max_train_steps else config.max_train_epochs,
         spike_ratio=0.0 if config.on_spike == "warn" else config.spike_ratio,
         dataset=replace(config.dataset, folder="", masks_dir="", reg_data_dir=""),
     )

@@ -26,7 +26,8 @@ def outlook(steps: int = 800, warmup: int = 0, pictures: int = 40, **changes) ->
     for key, value in changes.items():
         values[key] = {**values.get(key, {}), **value} if isinstance(value, dict) else value
     config = from_json(TrainConfig, values)
-    return Outlook(config, steps, warmup, pictures, run_factors(config.optimizer, steps, warmup, base_lr=1.0))
+    factors = run_factors(config.optimizer, steps, warmup, base_lr=1.0)
+    return Outlook(config, steps, warmup, pictures, config.max_train_epochs, factors)
 
 
 def prodigy(**options) -> dict:
@@ -212,6 +213,7 @@ def test_a_setting_without_effect_is_named_when_it_was_changed(entry):
     }
     if name in ("unet_lr", "text_encoder_lr"):
         base["network"] |= {"train_unet": name != "unet_lr", "train_text_encoder": name == "unet_lr"}
+    base["max_train_steps"] = 800 if name == "max_train_epochs" else 0
     base["dataset"] |= {"enable_bucket": name != "bucket_no_upscale"}
     value = changed(entry.setting)
     if section:

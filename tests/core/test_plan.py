@@ -19,6 +19,26 @@ def test_steps_follow_from_buckets_batches_and_accumulation(make_config):
     assert plan.windows(1) != plan.windows(2)
 
 
+@pytest.mark.parametrize(("steps", "epochs", "last"), [(7, 3, 1), (6, 2, 3), (2, 1, 2)])
+def test_a_run_ends_after_max_train_steps_in_the_middle_of_an_epoch_if_need_be(make_config, steps, epochs, last):
+    plan = make_plan(make_config(max_train_epochs=9, max_train_steps=steps, gradient_accumulation_steps=2))
+    assert (plan.steps_per_epoch, plan.total_steps, plan.epochs) == (3, steps, epochs)
+    assert [len(plan.windows(epoch)) for epoch in range(1, epochs + 1)] == [3] * (epochs - 1) + [last]
+    assert plan.saves(epochs) and plan.last_step(epochs) == steps
+    whole = make_plan(make_config(max_train_epochs=9, gradient_accumulation_steps=2))
+    assert plan.windows(epochs) == whole.windows(epochs)[:last]
+
+
+def test_the_schedule_ends_with_max_train_steps(make_config):
+    plan = make_plan(make_config(max_train_steps=7, optimizer={"lr_scheduler": "linear", "lr_warmup_steps": "2"}))
+    assert plan.lr_factors[2] == 1 and plan.lr_factors[-1] == pytest.approx(1 / 5)
+
+
+def test_epochs_make_no_other_run_beside_max_train_steps(make_config):
+    few, many = (make_config(max_train_steps=7, max_train_epochs=epochs) for epochs in (2, 50))
+    assert determining_values(few) == determining_values(many) != determining_values(make_config(max_train_steps=8))
+
+
 def test_the_last_epoch_is_always_saved(make_config):
     plan = make_plan(make_config(max_train_epochs=5, save_every_n_epochs=2))
     assert [epoch for epoch in range(1, 6) if plan.saves(epoch)] == [2, 4, 5]

@@ -97,6 +97,26 @@ def test_resume_equals_uninterrupted_run_with_everything_on(tiny_host, make_conf
     assert_same(last(rest), last(whole))
 
 
+@pytest.mark.parametrize("stop", [3, 6])
+def test_resume_equals_uninterrupted_run_that_ends_amid_an_epoch(tiny_host, make_config, stop):
+    """Of five steps an epoch, so that stops lie in the first and in the last epoch."""
+    whole = list(train(make_config(output_name="whole", max_train_steps=7), tiny_host))
+    config = make_config(output_name="parts", max_train_steps=7)
+    stream = train(config, tiny_host)
+    for event in stream:
+        if isinstance(event, Stepped) and event.step == stop:
+            break
+    stream.close()
+    rest = list(train(config, tiny_host))
+    assert (finished(whole).trained_steps, finished(rest).trained_steps) == (7, 7 - stop)
+    assert [number for number, _ in finished(rest).epochs] == [1, 2]
+    assert_same(last(rest), last(whole))
+    found = metadata(rest)
+    written = [found[f"ss_{name}"] for name in ("max_train_steps", "steps", "num_epochs", "epoch")]
+    assert written == ["7", "7", "2", "2"]
+    assert finished(list(train(config, tiny_host))).trained_steps == 0
+
+
 def test_everything_is_in_the_plan_and_in_the_metadata(tiny_host, make_config, everything):
     events = list(train(make_config(**everything), tiny_host))
     plan = next(event for event in events if isinstance(event, Planned)).plan

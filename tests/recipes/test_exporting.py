@@ -91,6 +91,14 @@ def test_the_other_programs_read_their_own_words():
 
 
 @pytest.mark.parametrize("kind", ["sd-scripts", "kohya-gui"])
+def test_steps_that_overrule_epochs_here_are_not_overruled_there(kind):
+    text = EXPORTS[kind]({"max_train_epochs": 3, "max_train_steps": 500})
+    assert text.count("max_train_steps") == 1
+    assert text.count("max_train_epochs") == 1, "in our own section only, as in sd-scripts epochs beat steps"
+    assert import_text(text).values == {"max_train_epochs": 3, "max_train_steps": 500}
+
+
+@pytest.mark.parametrize("kind", ["sd-scripts", "kohya-gui"])
 @pytest.mark.parametrize("arguments", ["", "beta1=0.9"])
 def test_adafactor_keeps_its_rate_from_outside(kind, arguments):
     ours = {"optimizer": {"optimizer": "Adafactor", **({"optimizer_args": arguments} if arguments else {})}}

@@ -264,8 +264,18 @@ def test_what_the_author_may_not_have_meant_is_said():
     assert not any("legacy_single" in warning for warning in gui(unet_lr=1e-4, text_encoder_lr=5e-5).warnings)
     t_max = gui(lr_scheduler_type="CosineAnnealingLR", lr_scheduler_args="T_max=200")
     assert any("T_max=total" in warning for warning in t_max.warnings)
-    assert any("160 steps" in warning for warning in gui(max_train_steps=160).warnings)
-    assert not any("steps" in warning for warning in gui(max_train_steps=0, epoch=3).warnings)
+
+
+def test_a_run_is_as_long_as_that_program_makes_it():
+    report = gui(max_train_steps=160, epoch=3)
+    assert values(report)["max_train_steps"] == 160 and entry(report, "max_train_steps").verdict == "applied"
+    assert entry(report, "epoch").verdict == "inert"
+    report = gui(max_train_steps=160, max_train_epochs=2)
+    assert entry(report, "max_train_steps").verdict == "inert" and "max_train_steps" not in values(report)
+    assert values(gui(max_train_steps=0, epoch=3)) == {**values(gui()), "max_train_epochs": 3}
+    # sd-scripts trains for 1600 steps where nobody says how long
+    assert values(import_text("network_dim = 4"))["max_train_steps"] == 1600
+    assert "max_train_steps" not in values(import_text("max_train_epochs = 3"))
 
 
 def test_sizes_and_prompts():
@@ -540,7 +550,7 @@ def test_files_that_are_missing_large_or_binary(tmp_path):
 
 
 def test_the_report_is_a_table_with_every_key():
-    text = gui(made_up=1, max_train_steps=500).as_text()
+    text = gui(made_up=1, save_every_n_steps=500).as_text()
     assert all(
-        word in text for word in (*GUI, "made_up", "max_train_steps", "unsupported", "→ optimizer.optimizer = AdamW")
+        word in text for word in (*GUI, "made_up", "save_every_n_steps", "unsupported", "→ optimizer.optimizer = AdamW")
     )

@@ -22,12 +22,13 @@ _ADAPTIVE = ("dadapt", "prodigy")
 @dataclass(frozen=True)
 class Outlook:
     """A run as far as it is known before training. total_steps, warmup_steps: optimizer steps after bucketing.
-    lr_factors: the schedule, one for each step."""
+    epochs: the last one may be a part of one. lr_factors: the schedule, one for each step."""
 
     config: TrainConfig
     total_steps: int
     warmup_steps: int
     pictures: int  # without repeats
+    epochs: int
     lr_factors: Sequence[float] = ()
 
 

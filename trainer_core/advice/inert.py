@@ -146,6 +146,7 @@ TABLE = (
         lambda config: is_adaptive(config.optimizer),
         "with {optimizer}; only Prodigy and D-Adaptation learn a d",
     ),
+    Inert("max_train_epochs", lambda config: not config.max_train_steps, "beside max_train_steps, which ends the run"),
     Inert("logging_dir", lambda config: config.log_with != "none", "while log_with is none"),
 )
 

@@ -17,7 +17,7 @@ def warm_up_as_long_as_the_run(outlook: Outlook) -> Iterator[str]:
         yield f"the warm-up of {outlook.warmup_steps} steps is as long as the run of {outlook.total_steps}; shorten it"
 
 
-@warning("few-steps", looks_at="max_train_epochs", source="guide 2: 350 too few; guide 0: 600 to 1200")
+@warning("few-steps", looks_at="max_train_epochs max_train_steps", source="guide 2: 350 too few; guide 0: 600 to 1200")
 def few_steps(outlook: Outlook) -> Iterator[str]:
     """The run has less than 350 steps with an optimizer that spends the first ones finding its rate."""
     optimizer = outlook.config.optimizer
@@ -30,7 +30,7 @@ def few_steps(outlook: Outlook) -> Iterator[str]:
 
 @warning(
     "many-steps",
-    looks_at="max_train_epochs save_every_n_epochs",
+    looks_at="max_train_epochs max_train_steps save_every_n_epochs",
     source="guide 0: burned out at 2400 steps of 6 pictures; guide 2: nothing gained after 1000",
 )
 def many_steps(outlook: Outlook) -> Iterator[str]:
@@ -38,7 +38,7 @@ def many_steps(outlook: Outlook) -> Iterator[str]:
     there will be few to walk back to."""
     config = outlook.config
     seen = outlook.total_steps * config.dataset.batch_size * config.gradient_accumulation_steps
-    gap = config.save_every_n_epochs / config.max_train_epochs
+    gap = config.save_every_n_epochs / outlook.epochs
     if is_adaptive(config.optimizer) and seen > _BURNED and gap > 0.1:
         yield (
             f"{outlook.total_steps} steps see about {seen} pictures, and runs have burned out at {_BURNED}; lower "

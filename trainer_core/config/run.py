@@ -75,6 +75,13 @@ class TrainConfig:
     logging_dir: str = setting(
         "", help="TensorBoard's folder, one for each run inside; empty is the run's own folder.", advanced=True
     )
+    max_train_steps: int = setting(
+        0,
+        help="Optimizer steps after which the run ends, amid an epoch if need be, whatever max_train_epochs says; "
+        "0 is off.",
+        ge=0,
+        advanced=True,
+    )
 
 
 def text_chunks(max_token_length: int) -> int:

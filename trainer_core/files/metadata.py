@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -86,7 +87,7 @@ def _about_the_run(config: TrainConfig, facts: RunFacts) -> dict[str, Any]:
         "ss_training_finished_at": facts.finished_at.timestamp(),
         "ss_output_name": facts.output_name,
         "ss_training_comment": config.training_comment or None,
-        "ss_num_epochs": config.max_train_epochs,
+        "ss_num_epochs": _count_epochs(config, facts),
         "ss_epoch": facts.epoch,
         "ss_steps": facts.step,
         "ss_max_train_steps": facts.total_steps,
@@ -106,6 +107,12 @@ def _about_the_run(config: TrainConfig, facts: RunFacts) -> dict[str, Any]:
         "ss_validate_every_n_epochs": None,
         "ss_validate_every_n_steps": None,
     }
+
+
+def _count_epochs(config: TrainConfig, facts: RunFacts) -> int:
+    """A part of an epoch counts as one, as in kohya's."""
+    steps_per_epoch = math.ceil(facts.batches_per_epoch / config.gradient_accumulation_steps)
+    return math.ceil(facts.total_steps / steps_per_epoch)
 
 
 def _about_the_model(config: TrainConfig, family: Family, facts: RunFacts) -> dict[str, Any]:

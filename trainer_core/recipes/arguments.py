@@ -51,6 +51,7 @@ _RULES = [
     _is("output_name", "output_name"),
     _is("output_dir", "output_dir"),
     _is("max_train_epochs", "max_train_epochs", read=say.every),
+    _is("max_train_steps", "max_train_steps", read=say.every, write=say.unless_off, note="ends the run"),
     _is("save_every_n_epochs", "save_every_n_epochs", read=say.every),
     _is("gradient_accumulation_steps", "gradient_accumulation_steps"),
     _is("gradient_checkpointing", "gradient_checkpointing"),
@@ -254,7 +255,6 @@ _RULES = [
         *(f"metadata_{name}" for name in ("preprocessor", "is_negative_embedding", "usage_hint")),
     ),
     # -- what cannot be had
-    *_unsupported("the run is as long as max_train_epochs says; divide by the steps of an epoch", "max_train_steps"),
     *_unsupported(
         "files are saved by epochs: save_every_n_epochs",
         *("save_every_n_steps", "save_n_epoch_ratio", "sample_every_n_steps"),

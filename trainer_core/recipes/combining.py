@@ -38,7 +38,7 @@ def combined(givens: Sequence[Given]) -> list[Given]:
         found[each.argument] = each
     for change in (
         *(_algorithm, _rank_of_lokr, _layers, _what_no_host_loads, rates_by_block, sizes_by_block),
-        *(_rate_of_a_part_at_rest, _schedule, _adafactor),
+        *(_rate_of_a_part_at_rest, _schedule, _adafactor, _run_length),
     ):
         for changed in list(change(found)):
             found[changed.argument] = changed
@@ -135,3 +135,10 @@ def _adafactor(found: dict[str, Given]) -> Iterable[Given]:
         yield Given(f"{given.key} ({', '.join(made)})", made, "(relative_step)", made, why, UNSUPPORTED)
     else:
         yield Given("(relative_step)", True, "(relative_step)", True, f"sd-scripts' default {why}", UNSUPPORTED)
+
+
+def _run_length(found: dict[str, Given]) -> Iterable[Given]:
+    """In sd-scripts epochs beat steps; here it is the other way round."""
+    epochs, steps = (found.get(f"max_train_{name}") for name in ("epochs", "steps"))
+    if epochs and steps and not (epochs.verdict or steps.verdict or is_off(epochs.meaning) or is_off(steps.meaning)):
+        yield replace(steps, verdict=INERT, why=f"{epochs.key} overrules it")

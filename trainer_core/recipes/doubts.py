@@ -9,15 +9,10 @@ from typing import Any
 _ONE_RATE_ONLY = re.compile(r"dadapt|prodigy", re.IGNORECASE)
 
 
-def doubts(settings: Mapping[str, Any], arguments: Mapping[str, Any]) -> Iterator[str]:
-    """A sentence for each. settings: ours by dotted path; arguments: the recipe's, by sd-scripts' names."""
+def doubts(settings: Mapping[str, Any]) -> Iterator[str]:
+    """A sentence for each. settings: ours by dotted path."""
     yield from _about_unequal_rates(settings)
     yield from _about_t_max(settings)
-    if "max_train_steps" in arguments and "max_train_epochs" not in settings:
-        yield (
-            f"the recipe runs for {arguments['max_train_steps']} steps whatever the pictures; set max_train_epochs to "
-            "that many steps divided by the steps of an epoch, which --dry_run says"
-        )
 
 
 def _about_unequal_rates(settings: Mapping[str, Any]) -> Iterator[str]:

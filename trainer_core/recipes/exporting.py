@@ -107,6 +107,8 @@ def _top_level(ours: dict[str, Any]) -> dict[str, Any]:
     found = {name: value for name, value in values.items() if value is not None and name != "algo"}
     if ours.get("optimizer.optimizer_type"):
         found["optimizer_type"] = ours["optimizer.optimizer_type"]
+    if ours.get("max_train_steps"):
+        found.pop("max_train_epochs", None)  # there it would overrule the steps
     if "=total" in str(ours.get("optimizer.lr_scheduler_args", "")):  # a word of ours: sd-scripts cannot read it
         found.pop("lr_scheduler_args", None)
         if str(found.pop("lr_scheduler_type", "")).endswith("CosineAnnealingLR"):

@@ -184,6 +184,11 @@ def every(value: Any) -> Any:
     return number(value)
 
 
+def unless_off(value: int) -> int | None:
+    """A number of which 0 is said by silence."""
+    return value or None
+
+
 def caption_file(value: Any) -> Any:
     """The ending of caption files; both usual ones are read."""
     if str(value).strip().lower() in (".txt", ".caption"):

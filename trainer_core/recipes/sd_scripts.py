@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from .given import Given, Recipe, is_unset
+from .given import Given, Recipe, is_off, is_unset
 from .notation import NotTaken, pairs
 from .report import INERT, UNSUPPORTED
 
@@ -31,7 +31,9 @@ def read_config(values: Mapping[str, Any]) -> Recipe:
     for key, value in values.items():
         flat |= value if isinstance(value, Mapping) and key not in _PAIRED else {key: value}
     givens = [given for key, value in flat.items() for given in argument(key, value)]
-    return Recipe("sd-scripts TOML", (*givens, *defaults(_DEFAULTS, givens, "sd-scripts")))
+    has_length = any(given.argument == "max_train_epochs" and not is_off(given.meaning) for given in givens)
+    missing = _DEFAULTS if has_length else {**_DEFAULTS, "max_train_steps": 1600}
+    return Recipe("sd-scripts TOML", (*givens, *defaults(missing, givens, "sd-scripts")))
 
 
 def read_dataset(values: Mapping[str, Any]) -> Recipe:

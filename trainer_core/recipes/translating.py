@@ -39,8 +39,7 @@ def translate(recipe: Recipe, skip: Collection[str] = ()) -> ImportReport:
     taken = Assignments()
     givens = [each for each in combined(recipe.givens) if not (recipe.is_complete and each.key.startswith("("))]
     entries = [_judged(given, settings, taken, skip) for given in givens]
-    set_there = {each.argument: each.meaning for each in givens if not (each.verdict or is_off(each.meaning))}
-    warnings = (*recipe.warnings, *doubts(taken.by_path, set_there))
+    warnings = (*recipe.warnings, *doubts(taken.by_path))
     return ImportReport(recipe.source, taken.nested(), tuple(entries), warnings, _model(recipe, skip))
 
 
