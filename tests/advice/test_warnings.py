@@ -205,11 +205,12 @@ def changed(setting: str) -> object:
 @pytest.mark.parametrize("entry", TABLE, ids=lambda entry: entry.setting)
 def test_a_setting_without_effect_is_named_when_it_was_changed(entry):
     section, _, name = entry.setting.rpartition(".")
+    of_captions = ("shuffle_caption", "caption_tag_dropout_rate", "token_warmup_step")
     base = {
         "network": {"algo": "ia3" if name in ("rank", "alpha", "rs_lora", "dropout", "rank_dropout") else "lora"},
         "optimizer": adamw(),
         "loss": {"prediction_type": "v_prediction" if name == "v_pred_like_loss" else "epsilon"},
-        "dataset": {"captions": "none" if name in ("shuffle_caption", "caption_tag_dropout_rate") else "files"},
+        "dataset": {"captions": "none" if name in of_captions else "files"},
     }
     if name in ("unet_lr", "text_encoder_lr"):
         base["network"] |= {"train_unet": name != "unet_lr", "train_text_encoder": name == "unet_lr"}

@@ -117,3 +117,25 @@ def test_an_export_says_nothing_that_sd_scripts_refuses():
     assert "lr_scheduler_type" not in toml[:ours]  # half a wave over the whole run has a name there
     assert 'lr_scheduler = "cosine"' in toml and 'resolution = "512,512"' in toml and "decompose_both" not in toml
     assert 'network_module = "lycoris.kohya"' in toml and '"algo=lokr"' in toml
+
+
+@pytest.mark.parametrize("kind", ["sd-scripts", "kohya-gui"])
+@pytest.mark.parametrize(("prefix", "exported"), [("", "sks girl,"), ("best quality,", "sks girl, best quality,")])
+def test_the_trigger_word_is_exported_as_a_prefix_with_its_comma(kind, prefix, exported):
+    ours = {"dataset": {"trigger_word": "sks girl", **({"caption_prefix": prefix} if prefix else {})}}
+    text = EXPORTS[kind](ours)
+    assert f'"{exported}"' in text
+    assert import_text(text).values["dataset"] == {"caption_prefix": "", **ours["dataset"]}
+
+
+@pytest.mark.parametrize("kind", ["sd-scripts", "kohya-gui"])
+def test_the_settings_of_captions_have_the_same_words_there(kind):
+    ours = {
+        "caption_suffix": "S",
+        "enable_wildcard": True,
+        "token_warmup_min": 3,
+        "token_warmup_step": 0.5,
+        "weighted_captions": True,
+    }
+    back = import_text(EXPORTS[kind]({"dataset": ours}))
+    assert back.values == {"dataset": ours} and all(each.verdict != "unsupported" for each in back.entries)

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from ..config import TrainConfig
+from ..config import TrainConfig, trains_text_encoder
+from ..data.captions import has_chance
 from ..networks import ALGORITHMS
 from ..settings import all_settings
 from .base import Outlook, is_adaptive, optimizer_name, warning
@@ -129,8 +130,20 @@ TABLE = (
     ),
     Inert(
         "dataset.keep_tokens",
-        lambda config: config.dataset.shuffle_caption or config.dataset.caption_tag_dropout_rate > 0,
+        lambda config: (
+            config.dataset.shuffle_caption
+            or config.dataset.caption_tag_dropout_rate > 0
+            or config.dataset.token_warmup_step > 0
+        ),
         "while shuffle_caption is off",
+    ),
+    Inert(
+        "dataset.token_warmup_min", lambda config: config.dataset.token_warmup_step > 0, "while token_warmup_step is 0"
+    ),
+    Inert(
+        "dataset.caption_variants",
+        lambda config: has_chance(config.dataset) and not trains_text_encoder(config.network),
+        "unless captions are shuffled or otherwise left to chance, and the text encoder is not trained",
     ),
     Inert("dataset.bucket_no_upscale", lambda config: config.dataset.enable_bucket, "while enable_bucket is off"),
     *(
@@ -139,7 +152,7 @@ TABLE = (
             lambda config: config.dataset.captions != "none",
             "without captions",
         )
-        for name in ("shuffle_caption", "caption_tag_dropout_rate")
+        for name in ("shuffle_caption", "caption_tag_dropout_rate", "token_warmup_step")
     ),
     Inert(
         "on_spike",

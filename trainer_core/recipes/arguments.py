@@ -93,7 +93,13 @@ _RULES = [
     _is("caption_dropout_rate", "dataset.caption_dropout_rate"),
     _is("caption_dropout_every_n_epochs", "dataset.caption_dropout_every_n_epochs"),
     _is("caption_tag_dropout_rate", "dataset.caption_tag_dropout_rate"),
-    _is("caption_prefix", "dataset.trigger_word", read=say.trigger, note="a trigger word brings its own comma"),
+    _is("caption_prefix", "dataset.caption_prefix", note="an exported trigger word stands in it"),
+    *(
+        _is(name, f"dataset.{name}")
+        for name in (
+            *("caption_suffix", "enable_wildcard", "token_warmup_min", "token_warmup_step", "weighted_captions"),
+        )
+    ),
     _is("caption_extension", "dataset.captions", read=say.caption_file, write=None, note="both are read"),
     _is("caption_separator", "dataset.captions", read=say.comma, write=None, note="always a comma"),
     _is("flip_aug", "dataset.flip_aug"),
@@ -266,7 +272,6 @@ _RULES = [
     *_unsupported("pictures are seen as they are cached", "color_aug", "random_crop", "face_crop_aug_range"),
     *_unsupported(
         "captions know no such thing here; edit them with Tag Dataset",
-        *("enable_wildcard", "weighted_captions", "token_warmup_min", "token_warmup_step", "caption_suffix"),
         *("custom_attributes", "dataset_class", "resize_interpolation"),
     ),
     *_unsupported(

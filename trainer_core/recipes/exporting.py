@@ -61,6 +61,8 @@ def _exported(
 ) -> str:
     """The other program's file, and in it whatever would come back changed."""
     ours = flattened(values)
+    if ours.get("dataset.trigger_word"):
+        ours = {"dataset.caption_prefix": "", **ours}  # there the trigger word is a part of the prefix
     theirs = translate(ours)
     back = flattened(import_text(write({**theirs, RESIDUE: {}})).values) if theirs else {}
     usual = {path: each.default for path, each in all_settings(TrainConfig)}
@@ -107,6 +109,8 @@ def _top_level(ours: dict[str, Any]) -> dict[str, Any]:
     found = {name: value for name, value in values.items() if value is not None and name != "algo"}
     if ours.get("optimizer.optimizer_type"):
         found["optimizer_type"] = ours["optimizer.optimizer_type"]
+    if trigger := ours.get("dataset.trigger_word"):
+        found["caption_prefix"] = f"{trigger}, {ours.get('dataset.caption_prefix', '')}".strip()
     if ours.get("max_train_steps"):
         found.pop("max_train_epochs", None)  # there it would overrule the steps
     if "=total" in str(ours.get("optimizer.lr_scheduler_args", "")):  # a word of ours: sd-scripts cannot read it

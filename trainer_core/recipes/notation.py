@@ -203,11 +203,6 @@ def comma(value: Any) -> Any:
     raise NotTaken(UNSUPPORTED, "tags are separated by commas only")
 
 
-def trigger(value: Any) -> str:
-    """A caption's prefix as our trigger word, which brings its own comma."""
-    return str(value).strip(" ,")
-
-
 def clip_layer(value: Any) -> Any:
     """clip_skip; 0 is how the GUI leaves it alone."""
     return every(value)
