@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import re
 from pathlib import Path
 
 import pytest
@@ -318,3 +320,16 @@ def test_a_text_encoder_that_learns_sees_a_new_caption_at_each_visit():
 @pytest.mark.parametrize(("given_as", "steps"), [(0, 0), (0.25, 30), (0.999, 119), (1, 1), (80, 80)])
 def test_a_warm_up_is_a_share_of_the_run_or_steps(given_as, steps):
     assert for_run(config(token_warmup_step=given_as), 120, trains_text=False).token_warmup_step == steps
+
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "captions.md"
+EXAMPLES = re.findall(r"^\| `(\{.*?\})` \| `(.*?)` \| `(.*?)` \|$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+
+
+@pytest.mark.parametrize(("settings", "caption", "seen"), EXAMPLES)
+def test_the_examples_of_the_page_on_captions_are_so(settings, caption, seen):
+    assert caption_at(caption, **json.loads(settings)) == seen
+
+
+def test_the_page_has_its_examples():
+    assert len(EXAMPLES) == 5
