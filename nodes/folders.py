@@ -8,7 +8,10 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePath
 
-from ..trainer_core.data.caption_files import CAPTION_SUFFIXES
+from ..trainer_core.data.caption_files import CAPTION_SUFFIXES, SIDECAR_SUFFIX
+from ..trainer_core.data.dataset_files import DATASET_FILE_SUFFIXES
+from ..trainer_core.data.examples import home_of
+from ..trainer_core.data.names import printable
 from ..trainer_core.data.pictures import PICTURE_SUFFIXES
 from ..trainer_core.errors import DataError, RunError
 from ..trainer_core.files.run_folder import RunFolder
@@ -46,17 +49,31 @@ def dataset_folder(folder: str, path: str, input_directory: str) -> Path:
     return chosen
 
 
+def new_input_folder(folder: str, input_directory: str) -> Path:
+    """A folder inside the input directory that a node may make and fill. Raises DataError for any other place."""
+    root = Path(input_directory).resolve()
+    try:
+        chosen = (root / folder.strip()).resolve()
+    except (OSError, ValueError, RuntimeError):  # a NUL, or a link in a circle
+        chosen = root
+    if chosen == root or not chosen.is_relative_to(root):
+        raise DataError(f"{printable(folder)!r} names no folder inside ComfyUI's input folder; write a name for one")
+    return chosen
+
+
 def is_inside(folder: Path, directory: str) -> bool:
     """Whether a folder, links followed, lies inside one of ComfyUI's own directories."""
     return folder.expanduser().resolve().is_relative_to(Path(directory).resolve())
 
 
 def folder_digest(*folders: Path) -> str:
-    """Changes whenever a picture or a caption below one of them is added, removed or written; reads none of them."""
+    """Changes whenever a picture or a caption below one of them is added, removed or written; reads none of them.
+
+    For a file that describes a dataset, what lies below the file's own folder counts."""
     digest = hashlib.sha256()
     for folder in folders:
         digest.update(str(folder).encode("utf-8", "surrogateescape"))
-        for entry in sorted(_training_files(folder)):
+        for entry in sorted(_training_files(home_of(str(folder)))):
             digest.update(repr(entry).encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 
@@ -105,7 +122,7 @@ def lora_name(path: Path, lora_directories: Iterable[str]) -> str:
 
 
 def _training_files(folder: Path) -> Iterator[tuple[str, int, int]]:
-    wanted = {*PICTURE_SUFFIXES, *CAPTION_SUFFIXES}
+    wanted = {*PICTURE_SUFFIXES, *CAPTION_SUFFIXES, SIDECAR_SUFFIX, *DATASET_FILE_SUFFIXES}
     for parent, subfolders, names in os.walk(folder):
         subfolders[:] = [name for name in subfolders if not name.startswith(".")]
         for name in names:

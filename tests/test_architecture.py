@@ -24,7 +24,7 @@ LAYERS = (
     {"console", "data", "diffusion", "flags", "grid", "job", "meter", "optim", "plots", "spikes"},
     {"families"},
     {"files", "hosts", "networks"},
-    {"advice", "recipes", "tagging"},
+    {"advice", "download", "recipes", "tagging"},
     {"doctor", "plan"},
     {"convert", "dataset_commands", "docs_table", "footprint", "learner", "run", "sampling", "watch"},
     {"session"},
@@ -54,10 +54,13 @@ HOSTS = {
 # What nobody pays for who does not use it.
 HEAVY = set().union(*(names for names, _ in HOSTS.values())) | {
     "dadaptation",
+    "gallery_dl",
     "huggingface_hub",
     "lycoris",
     "matplotlib",
     "onnxruntime",
+    "pillow_heif",
+    "pillow_jxl",
     "prodigyopt",
     "scipy",
     "torchvision",

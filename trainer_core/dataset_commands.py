@@ -1,4 +1,4 @@
-"""The command line's dataset room: look at a folder of pictures, tag it, edit its captions, take that back."""
+"""The command line's dataset room: fetch pictures, look at a folder of them, tag it, edit captions, take that back."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .config import DatasetConfig, TagEdit
+from .download.config import DownloadConfig
 from .errors import ConfigError, RunError
 from .flags import add_setting_flags
 from .settings import from_json
@@ -19,7 +20,16 @@ MODELS = Path("~/.cache/lazylora/taggers")
 
 
 def add_dataset_commands(commands: Any) -> None:
-    """Add `report`, `tag` and `captions` to argparse's subcommands."""
+    """Add `download`, `report`, `tag` and `captions` to argparse's subcommands."""
+    usage = "%(prog)s FOLDER --site NAME --tags TAGS [--limit N]"
+    download = commands.add_parser(
+        "download", help="pictures by their tags, through gallery-dl", allow_abbrev=False, usage=usage
+    )
+    download.add_argument("download_folder", type=Path, metavar="FOLDER", help="where they are put; it is made")
+    download.add_argument("--gallery_config", type=Path, help="gallery-dl's settings, for sites that want a key")
+    add_setting_flags(download, DownloadConfig)
+    download.set_defaults(run=_download)
+
     usage = "%(prog)s FOLDER [--json FILE] [--picture FILE] [any dataset setting]"
     report = commands.add_parser("report", help="what deserves a look in a dataset", allow_abbrev=False, usage=usage)
     report.add_argument("dataset_folder", metavar="FOLDER", help="folder of pictures, or of N_name folders")
@@ -61,6 +71,18 @@ def _add_tagger(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tagger", default="", help="its folder, or a name such as SmilingWolf/wd-vit-tagger-v3")
     parser.add_argument("--models", type=Path, default=MODELS, help="where taggers are kept that are called by name")
     parser.add_argument("--download", action="store_true", help="fetch the tagger from Hugging Face if it is not there")
+
+
+def _download(parsed: argparse.Namespace) -> None:
+    from .download.gallery import download
+
+    given = {key: value for key, value in vars(parsed).items() if key in DownloadConfig.__dataclass_fields__}
+    config = from_json(DownloadConfig, given)
+    count = 0
+    for each in download(config, parsed.download_folder, parsed.gallery_config):
+        count += each.path is not None
+        print(f"{each.path.name}: {each.caption}" if each.path is not None else f"left out: {each.trouble}")
+    print(f"{count} pictures downloaded into {parsed.download_folder}")
 
 
 def _report(parsed: argparse.Namespace) -> None:

@@ -25,6 +25,7 @@ from trainer_core.data.pictures import (
     read_picture,
     size_conditioning,
     to_tensor,
+    true_suffix,
 )
 from trainer_core.errors import DataError
 
@@ -324,6 +325,15 @@ def test_rarer_formats_are_read(tmp_path, suffix):
     expected = np.asarray(four_colours((128, 128)), dtype=int)
     assert inspect_picture(path).size == read.shape[1::-1] == (128, 128)
     assert np.abs(read - expected).mean() < 5
+
+
+@pytest.mark.parametrize(
+    ("format", "suffix"), [("PNG", ".png"), ("JPEG", ".jpg"), ("WEBP", ".webp"), ("TIFF", ".tif"), ("JPEG2000", ".jp2")]
+)
+def test_the_suffix_of_the_content_is_known(tmp_path, format, suffix):
+    four_colours().save(tmp_path / "a.exe", format=format)
+    assert true_suffix((tmp_path / "a.exe").read_bytes(), tmp_path / "a.exe") == suffix
+    assert suffix in PICTURE_SUFFIXES
 
 
 def test_a_program_that_draws_is_not_started(tmp_path, monkeypatch):

@@ -393,6 +393,7 @@ def test_every_input_and_output_has_a_tooltip_and_every_node_a_help_page(comfy: 
 
 
 NODE_IDS = {
+    "LazyLoRA_DownloadImages",
     "LazyLoRA_LoadDataset",
     "LazyLoRA_AutoTag",
     "LazyLoRA_DatasetPictures",

@@ -108,3 +108,25 @@ def test_a_lora_is_named_as_loaders_name_it(tmp_path: Path):
     path = tmp_path / "loras" / "cat" / "cat-000001.safetensors"
     assert folders.lora_name(path, [str(tmp_path / "other"), str(tmp_path / "loras")]) == str(Path("cat") / path.name)
     assert folders.lora_name(path, [str(tmp_path / "other")]) == str(path)
+
+
+@pytest.mark.parametrize("folder", ["", ".", "..", "../output", "/etc", "a/../..", "a\0b", "loop", "out"])
+def test_a_new_folder_is_made_nowhere_else(tmp_path: Path, folder: str):
+    root = tmp_path / "input"
+    root.mkdir()
+    (root / "loop").symlink_to(root / "loop")
+    (root / "out").symlink_to(tmp_path)
+    with pytest.raises(errors.DataError, match="names no folder inside ComfyUI's input folder"):
+        folders.new_input_folder(folder, str(root))
+    assert folders.new_input_folder(" a/b ", str(root)) == root.resolve() / "a" / "b"
+
+
+def test_the_digest_of_a_dataset_file_changes_with_it_and_its_pictures(tmp_path: Path):
+    (tmp_path / "set.toml").write_text("a")
+    seen = {folders.folder_digest(tmp_path / "set.toml")}
+    (tmp_path / "set.toml").write_text("ab")
+    seen.add(folders.folder_digest(tmp_path / "set.toml"))
+    (tmp_path / "cats").mkdir()
+    (tmp_path / "cats" / "a.jpg.json").write_text("{}")
+    seen.add(folders.folder_digest(tmp_path / "set.toml"))
+    assert len(seen) == 3

@@ -35,6 +35,7 @@ UNREADABLE_SUFFIXES = frozenset({".arw", ".cr2", ".cr3", ".dng", ".eps", ".nef",
 MAX_PIXELS = 64_000_000  # 64 MP: a few KB of file can unpack to gigabytes
 MAX_BYTES = 1 << 30  # twice what 64 MP take uncompressed, with 16 bits for each of four channels
 _NO_PICTURES = ("EPS", "WMF")  # Pillow would start Ghostscript, or draw through Windows
+_SUFFIXES = {".jpeg": ".jpg", ".mpo": ".jpg", ".tiff": ".tif", ".jpeg2000": ".jp2"}  # by Pillow's name of the format
 _EXIF_ORIENTATION = 0x0112
 _ORIENTATIONS_ON_THEIR_SIDE = (5, 6, 7, 8)
 
@@ -111,6 +112,13 @@ def read_bytes(path: Path) -> bytes:
         raise DataError(f"{named(path)} may not be read; change its permissions or remove it") from error
     except OSError as error:
         raise DataError(f"{named(path)} cannot be read ({_reason(error)}); copy it again or remove it") from error
+
+
+def true_suffix(data: bytes, path: Path) -> str:
+    """The suffix of `PICTURE_SUFFIXES` that goes with a picture's content, whatever the file is called."""
+    with _opened(data, path) as image:
+        own = f".{image.format}".lower()
+    return _SUFFIXES.get(own, own if own in PICTURE_SUFFIXES else ".png")
 
 
 def content_digest(data: bytes) -> str:
