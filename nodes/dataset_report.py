@@ -19,6 +19,7 @@ from ..trainer_core.doctor.report import examine
 from ..trainer_core.doctor.words import described
 from ..trainer_core.grid import contact_sheet
 from ..trainer_core.hosts.comfy_tokens import token_counter
+from .dataset_routes import OPENED
 from .errors import plainly
 from .folders import is_inside
 from .pictures import to_image
@@ -74,7 +75,7 @@ class PreviewDataset(io.ComfyNode):
             node_id="LazyLoRA_PreviewDataset",
             display_name="Preview Dataset (LazyLoRA)",
             category=CATEGORY,
-            description="Pictures with their captions as training sees them, after every edit.",
+            description="Pictures with their captions as training sees them; a browser to edit the caption files.",
             inputs=[
                 Dataset.Input("dataset", tooltip="From LoadDataset or TagDataset."),
                 io.Int.Input("page", default=1, min=1, max=100000, optional=True, tooltip="Which page, from 1."),
@@ -98,7 +99,8 @@ class PreviewDataset(io.ComfyNode):
         chosen = shown[start : start + per_page]
         labels = [f"{each.name}\n{caption}" for each, caption in chosen]
         sheet = to_image([contact_sheet([read_picture(each.path) for each, _ in chosen], labels)])
-        return io.NodeOutput(sheet, ui=ui.PreviewImage(sheet, cls=cls))
+        browser = {"lazylora_dataset": [OPENED.open(dataset, examples)]}
+        return io.NodeOutput(sheet, ui={**ui.PreviewImage(sheet, cls=cls).as_dict(), **browser})
 
 
 def _is_wanted(caption: str, tag: str) -> bool:

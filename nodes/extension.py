@@ -10,7 +10,7 @@ from .captioner import CaptionDataset, DatasetPictures
 from .configure import ConfigureNetwork, ConfigureOptimizer
 from .dataset import LoadDataset, TagDataset
 from .dataset_report import DatasetReport, PreviewDataset
-from .download_images import DownloadImages
+from .dataset_routes import add_routes
 from .epochs import EpochGrid, EpochsForEfficiency, LoadEpoch
 from .import_recipe import ImportRecipe
 from .train_lora import TrainLoRA
@@ -21,7 +21,6 @@ class LazyLoraExtension(ComfyExtension):
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return [
-            DownloadImages,
             LoadDataset,
             AutoTag,
             DatasetPictures,
@@ -42,4 +41,8 @@ class LazyLoraExtension(ComfyExtension):
 async def comfy_entrypoint() -> ComfyExtension:
     """What ComfyUI calls when it loads the pack; its LoRA loaders learn to read (IA)³ files, too."""
     register_ia3()
+    from server import PromptServer
+
+    if getattr(PromptServer, "instance", None) is not None:  # there is none where only the nodes are listed
+        add_routes(PromptServer.instance.routes)
     return LazyLoraExtension()

@@ -1,17 +1,23 @@
-// The frontend side of the nodes: live curves and warnings in TrainLoRA, reports in LoadDataset and TagDataset.
+// The frontend side of the nodes: live curves and warnings in TrainLoRA, reports in LoadDataset and TagDataset, the
+// browser of pictures and tags in PreviewDataset.
 
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
+import { DatasetBrowser } from "./browser.js";
 import { Curves, draw } from "./chart.js";
 
 const CHART_HEIGHT = 190;
 const TEXT_HEIGHT = 110;
+const BROWSER_SIZE = [620, 380];
 const WITH_TEXT = new Set(["LazyLoRA_LoadDataset", "LazyLoRA_TagDataset"]);
 
 app.registerExtension({
   name: "LazyLoRA",
 
   setup() {
+    const style = Object.assign(document.createElement("link"), { rel: "stylesheet" });
+    style.href = new URL("./browser.css", import.meta.url).href;
+    document.head.append(style);
     listen("planned", (view, { total_steps }) => view.begin(total_steps));
     listen("measured", (view, { measurements }) => view.add(measurements));
     listen("announced", (view, { text }) => view.note(text));
@@ -28,12 +34,48 @@ app.registerExtension({
     if (node.comfyClass === "LazyLoRA_TrainLoRA") {
       node.lazylora = new TrainingView(node);
       onExecuted(node, (output) => node.lazylora.finish(output));
+    } else if (node.comfyClass === "LazyLoRA_PreviewDataset") {
+      onExecuted(node, (output) => output.lazylora_dataset && browse(node, output.lazylora_dataset[0]));
     } else if (WITH_TEXT.has(node.comfyClass)) {
       const text = addText(node, "report", "What the node found appears here when it has run.");
       onExecuted(node, (output) => show(text, (output.text ?? []).join("\n")));
     }
   },
 });
+
+/** Show the dataset with this id in the node, which grows when it does so for the first time. */
+function browse(node, dataset) {
+  if (!node.lazyloraBrowser) {
+    node.lazyloraBrowser = new DatasetBrowser(datasets);
+    const [width, height] = BROWSER_SIZE;
+    addElement(node, "browser", node.lazyloraBrowser.element, height, 4 * height);
+    node.setSize([Math.max(node.size[0], width), node.size[1] + height]);
+  }
+  node.lazyloraBrowser.open(dataset);
+}
+
+/** The pack's routes, as DatasetBrowser wants them. */
+const datasets = {
+  read: (dataset) => answered(api.fetchApi(datasetPath(dataset))),
+  edit: (dataset, what, values) => {
+    const headers = { "Content-Type": "application/json" };
+    return answered(api.fetchApi(datasetPath(dataset, what), { method: "POST", headers, body: JSON.stringify(values) }));
+  },
+  thumbnail: (dataset, picture) => api.apiURL(datasetPath(dataset, "thumbnails", picture)),
+};
+
+function datasetPath(...parts) {
+  return ["/lazylora/datasets", ...parts.map(encodeURIComponent)].join("/");
+}
+
+async function answered(request) {
+  const response = await request;
+  const values = await response.json();
+  if (!response.ok) {
+    throw new Error(values.error);
+  }
+  return values;
+}
 
 /** Advanced inputs behind a button. Frontends that draw nodes as elements have a button of their own for it. */
 function foldAdvanced(node) {

@@ -48,7 +48,7 @@ def written_caption(example: Example) -> str:
     return read_caption(example.caption_path).text if example.caption_path is not None else ""
 
 
-def _caption_file(example: Example) -> Path:
+def caption_file(example: Example) -> Path:
     """Where the picture's caption is written: beside what a downloader left, which is read no more then."""
     path = example.caption_path
     return path if path is not None and is_plain_caption(path) else example.path.with_suffix(".txt")
@@ -72,7 +72,7 @@ class CaptionHistory:
         the dataset's folder."""
         changes: dict[str, dict[str, str | None]] = {}
         for example, caption in captions.items():
-            path = _caption_file(example)
+            path = caption_file(example)
             before = _content(path)
             if before is None or _first_line(before) != caption:
                 after = _with_caption(before, " ".join(caption.splitlines()))
