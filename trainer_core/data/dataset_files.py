@@ -73,8 +73,12 @@ def _parsed(text: str, is_toml: bool) -> Any:
     if not is_toml:
         return json.loads(text)
     import tomlkit
+    from tomlkit.exceptions import TOMLKitError
 
-    return tomlkit.parse(text).unwrap()
+    try:
+        return tomlkit.parse(text).unwrap()
+    except TOMLKitError as error:  # a key that stands there twice is none of its ParseErrors
+        raise ValueError(str(error)) from None
 
 
 def _subsets(values: Mapping[str, Any], file: Path) -> Iterator[dict[str, Any]]:
@@ -123,7 +127,7 @@ def _of_subset(values: Mapping[str, Any], file: Path, warnings: list[str]) -> Fo
 
 
 def _of_folder(path: Path, caption_extension: str, file: Path, warnings: list[str]) -> Folder:
-    if not path.is_dir():
+    if not os.path.isdir(path):  # unlike Path.is_dir, also for a name that is too long
         raise DataError(f"{named(file)}: there is no folder {printable(str(path))}; correct image_dir")
     files, subfolders = listed(path)
     if not any(is_picture(name) for name in files):
@@ -136,7 +140,7 @@ def _of_folder(path: Path, caption_extension: str, file: Path, warnings: list[st
 def _of_metadata(file: Path, folder: Path, values: Mapping[str, Any], warnings: list[str]) -> Folder:
     """kohya's metadata: by picture, as its path or its name without suffix, a table with `caption`, `tags` or both."""
     by_stem: dict[str, Path] = {}
-    if folder.is_dir():
+    if os.path.isdir(folder):
         by_stem = {os.path.splitext(name)[0]: path for name, path in listed(folder)[0].items() if is_picture(name)}
     files: dict[str, Path] = {}
     captions: dict[Path, str] = {}
@@ -160,7 +164,7 @@ def _of_metadata(file: Path, folder: Path, values: Mapping[str, Any], warnings: 
 def _within(file: Path, path: str) -> Path:
     if "\0" in path:
         raise DataError(f"{named(file)}: {printable(path)} is no path; correct it")
-    return (file.parent / Path(path).expanduser()).absolute()
+    return (file.parent / os.path.expanduser(path)).absolute()  # unlike Path's, leaves a ~ of nobody as it is
 
 
 def _about_settings(values: Mapping[str, Any], file: Path, config: DatasetConfig) -> Iterator[str]:

@@ -50,7 +50,7 @@ def _value(key: str, text: str, setting: str, words: Mapping[str, Any]) -> Any:
         return words[literal.lower().replace('"', "'")]
     try:
         return ast.literal_eval(literal)
-    except (ValueError, SyntaxError):
+    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):  # the last two: nested too deep
         raise ConfigError(
             f"{setting}: {key}={literal} is not a value; write a number, numbers with a comma, True, False or None"
         ) from None

@@ -119,12 +119,12 @@ def _with_residue(report: ImportReport, residue: dict[str, Any] | None, skip: Co
 def _toml(text: str) -> dict[str, Any]:
     try:
         import tomlkit
-        from tomlkit.exceptions import ParseError
+        from tomlkit.exceptions import TOMLKitError
     except ImportError:
         raise ConfigError("reading TOML needs the package tomlkit: pip install tomlkit") from None
     try:
         return tomlkit.parse(text.lstrip("\ufeff")).unwrap()
-    except (ParseError, ValueError, RecursionError) as error:
+    except (TOMLKitError, ValueError, RecursionError) as error:
         raise ConfigError(f"is not valid TOML ({error}); correct it there") from None
 
 
