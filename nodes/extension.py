@@ -11,6 +11,7 @@ from .configure import ConfigureNetwork, ConfigureOptimizer
 from .dataset import LoadDataset, TagDataset
 from .dataset_report import DatasetReport, PreviewDataset
 from .dataset_routes import add_routes
+from .download_images import DownloadImages
 from .epochs import EpochGrid, EpochsForEfficiency, LoadEpoch
 from .import_recipe import ImportRecipe
 from .train_lora import TrainLoRA
@@ -21,6 +22,7 @@ class LazyLoraExtension(ComfyExtension):
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return [
+            DownloadImages,
             LoadDataset,
             AutoTag,
             DatasetPictures,
