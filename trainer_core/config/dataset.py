@@ -119,8 +119,8 @@ class DatasetConfig:
     )
     caption_variants: int = setting(
         16,
-        help="Different captions of a picture that chance may make, each encoded once, while no text encoder is trained: "
-        "more is more variety, fewer saves time and memory; 0 is a new one at each visit.",
+        help="Different captions of a picture that chance may make, each encoded once, while no text encoder is "
+        "trained: more is more variety, fewer saves time and memory; 0 is a new one at each visit.",
         ge=0,
         advanced=True,
     )

@@ -16,7 +16,9 @@ class OptimizerConfig:
         "Prodigy",
         help="Prodigy and the DAdapt ones find the learning rate themselves (leave it at 1); the others want one.",
     )
-    learning_rate: float = setting(1.0, help="A factor for Prodigy and the DAdapt ones (1), a rate for AdamW (1e-4).", ge=0)
+    learning_rate: float = setting(
+        1.0, help="A factor for Prodigy and the DAdapt ones (1), a rate for AdamW (1e-4).", ge=0
+    )
     unet_lr: float | None = setting(None, help="The UNet's own learning rate; 0 freezes it.", ge=0, advanced=True)
     text_encoder_lr: float | None = setting(
         None, help="The text encoder's own learning rate; 0 freezes it.", ge=0, advanced=True
