@@ -171,7 +171,7 @@ def _converted(each: Setting, value: Any, path: str) -> Any:
         return value  # a 64-bit seed would not survive the way through float
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise wrong from None
     if not math.isfinite(number) or (each.type is int and number != int(number)):
         raise wrong

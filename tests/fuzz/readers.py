@@ -77,8 +77,14 @@ def _settings(content: bytes, folder: Path) -> None:
     try:
         values = json.loads(content)
     except (ValueError, RecursionError):
-        return  # whoever calls from_json has parsed it
-    from_json(TrainConfig, values)
+        return  # whoever calls from_json has parsed it, and found an object
+    if isinstance(values, dict):
+        from_json(TrainConfig, values)
+
+
+def _header(content: bytes, folder: Path) -> None:
+    """The bytes as the header of a LoRA file that is sound besides."""
+    _lora(struct.pack("<Q", len(content)) + content + bytes(4), folder)
 
 
 def _lora(content: bytes, folder: Path) -> None:
@@ -111,10 +117,9 @@ def _written(path: Path, content: bytes) -> Path:
     return path
 
 
-def _safetensors(metadata: dict[str, str]) -> bytes:
-    header = {"__metadata__": metadata, "lora_unet_a.alpha": {"dtype": "F32", "shape": [], "data_offsets": [0, 4]}}
-    text = json.dumps(header).encode()
-    return struct.pack("<Q", len(text)) + text + b"\x00\x00\x80\x3f"
+def _header_of(metadata: object) -> bytes:
+    tensor = {"dtype": "F32", "shape": [], "data_offsets": [0, 4]}
+    return json.dumps({"__metadata__": metadata, "lora_unet_a.alpha": tensor}).encode()
 
 
 _SD_SCRIPTS = b"""
@@ -226,8 +231,11 @@ READERS: dict[str, Reader] = {
     ),
     "settings": Reader(_settings, (json.dumps(to_json(_SETTINGS)).encode(), b'{"output_name": "a"}'), _JSON_WORDS),
     "LoRA metadata": Reader(
-        _lora, (_safetensors(_SS), _safetensors(_OWN)), (b'"__metadata__"', b'"ss_optimizer"', b"null", b"[1]", b": ")
+        _header,
+        (_header_of(_SS), _header_of(_OWN)),
+        (b'"__metadata__"', b'"ss_optimizer"', b"null", b"[1]", b": ", b'"__metadata__": [1], "x": '),
     ),
+    "LoRA files": Reader(_lora, (struct.pack("<Q", len(_header_of(_SS))) + _header_of(_SS) + bytes(4),)),
     "caption history": Reader(
         _history, (_ENTRY,), (b'"files"', b'"before"', b'"../../a.txt"', b'"/etc/a.txt"', b"null")
     ),

@@ -13,6 +13,17 @@ from tests.fuzz.run import fuzz
 from trainer_core.errors import LazyLoraError
 
 FOUND = [
+    ("caption history", b"[" * 3000),
+    ("tag lists CSV", b"name,category," + b"9" * 200_000),
+    ("tag lists JSON", b"[" * 3000),
+    (
+        "settings",
+        b'{"output_name": "a", "output_dir": "b", "dataset": {"folder": "c"}, "optimizer": {"learning_rate": '
+        + b"9" * 400
+        + b"}}",
+    ),
+    ("LoRA metadata", b'{"__metadata__": [1]}'),
+    ("LoRA metadata", b"[" * 3000),
     ("optimizer arguments", b"k=" + b"-" * 2000),
     ("dataset TOML", b'[[datasets]]\n[[datasets.subsets]]\nimage_dir = "' + b"9" * 400 + b'"\n'),
     ("dataset TOML", b'[[datasets]]\n[[datasets.subsets]]\nimage_dir = "~nobody-at-all/cats"\n'),
@@ -38,6 +49,11 @@ def test_its_samples_are_valid(name):
     reader = READERS[name]
     only_samples = Reader(reader.read, reader.samples)
     assert fuzz(only_samples, 0).refused <= (name in ("settings", "dataset TOML", "dataset JSON")) * len(reader.samples)
+
+
+def test_braces_that_nobody_closes_take_no_time(tmp_path: Path):
+    outcome = fuzz(Reader(READERS["captions"].read, (b"{a " * 100_000,)), 0, longest=5)
+    assert not outcome.findings
 
 
 def test_a_reader_that_breaks_is_found():

@@ -14,5 +14,6 @@ def resolved(caption: str, choose: Callable[[Sequence[str]], str]) -> str:
 
     choose: takes one of the choices, which may be empty ones. A brace without its counterpart stays as it is."""
     caption = caption.replace("{{", _OPENING).replace("}}", _CLOSING)
-    caption = _WILDCARD.sub(lambda found: choose(found[1].split("|")), caption)
+    end = caption.rfind("}") + 1  # no brace behind it has a counterpart, which each of them would be searched for
+    caption = _WILDCARD.sub(lambda found: choose(found[1].split("|")), caption[:end]) + caption[end:]
     return caption.replace(_OPENING, "{").replace(_CLOSING, "}")

@@ -52,9 +52,10 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
             header = json.loads(file.read(length))
     except OSError as error:
         raise RunError(f"{path}: the file cannot be read ({error.strerror}); check the path") from None
-    except ValueError:
+    except (ValueError, RecursionError):
         raise RunError(f"{path}: the file's header is damaged; train or download it again") from None
-    return dict(header.get("__metadata__") or {}) if isinstance(header, dict) else {}
+    metadata = header.get("__metadata__") if isinstance(header, dict) else None
+    return metadata if isinstance(metadata, dict) else {}
 
 
 def file_hashes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> dict[str, str]:

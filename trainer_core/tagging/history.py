@@ -210,6 +210,6 @@ def _read_entry(path: Path) -> dict[str, Any]:
         is_sound = isinstance(entry["what"], str) and isinstance(entry["when"], (int, float))
         if is_sound and all(text is None or isinstance(text, str) for text in texts):
             return entry
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         pass
     raise DataError(f"{path} is damaged, so its change cannot be undone; remove it")

@@ -38,6 +38,13 @@ def read_selected_tags(path: Path) -> Vocabulary:
     Categories go by their column: 9 rating, 0 general, 4 character, and Danbooru's other numbers. Raises DataError for
     a file that cannot be read or is none."""
     rows = csv.DictReader(io.StringIO(_text(path), newline=""))
+    try:
+        return _labels(rows, path)
+    except csv.Error as error:
+        raise DataError(f"{path}: is no list of tags ({error}); download it again") from None
+
+
+def _labels(rows: csv.DictReader, path: Path) -> Vocabulary:
     if rows.fieldnames is None or not {"name", "category"} <= set(rows.fieldnames):
         raise DataError(f"{path}: has no columns name and category; download the model's own selected_tags.csv again")
     return {place: Label(row["name"], _danbooru_category(row["category"], path)) for place, row in enumerate(rows)}
@@ -56,7 +63,7 @@ def read_tag_mapping(path: Path) -> Vocabulary:
         else:
             found = {int(place): (entry["tag"], entry["category"]) for place, entry in values.items()}
         return {place: Label(name, _named_category(category, path)) for place, (name, category) in found.items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(f"{path}: is no tag mapping ({error!r}); download it again") from None
 
 
