@@ -31,7 +31,7 @@ This is a finding, not a promise: one tiny model, one character, settings near t
 here may hold on Stable Diffusion; one that does show is at least not a matter of Stable Diffusion. How each verdict is
 read off the numbers stands in `trainer_core/experiments/claims.py`, and was fixed before the trainings ran.
 
-D-Adaptation's arms warm up over a tenth of the run and take half the rate, which the guides give velocity models such as
+D-Adaptation's arms warm up over a tenth of the run and take half the rate, which the guides give velocity models like
 this one: in a first series at rate 1 without warm-up every one of them broke the model within an epoch, whatever else
 was set, so that nothing could be read off them. That, too, is a finding.
 
