@@ -7,11 +7,11 @@ from typing import Any
 import folder_paths
 from comfy_api.latest import io, ui
 
-from ..trainer_core.config import NetworkConfig, OptimizerConfig
+from ..trainer_core.config import NetworkConfig, OptimizerConfig, layered
 from ..trainer_core.errors import ConfigError
 from ..trainer_core.recipes import ImportReport, import_file, import_text
 from ..trainer_core.recipes.presets import PRESETS
-from ..trainer_core.settings import from_json, merged
+from ..trainer_core.settings import from_json
 from .errors import plainly
 from .recipe_file import recipe_file, words
 from .wires import CATEGORY, Network, Optimizer, Recipe
@@ -81,7 +81,7 @@ class ImportRecipe(io.ComfyNode):
             reports.append(import_text(text, words(skip)))
         values = {} if preset == _NONE else PRESETS.get(preset).values
         for report in reports:
-            values = merged(values, report.values)
+            values = layered(values, report.values)
         said = "\n\n".join([*_about(preset), *(report.as_text() for report in reports)]) or "no recipe: our defaults"
         network = from_json(NetworkConfig, values.get("network", {}))
         optimizer = from_json(OptimizerConfig, values.get("optimizer", {}))

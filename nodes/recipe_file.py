@@ -7,8 +7,9 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ..trainer_core.config import layered
 from ..trainer_core.errors import ConfigError
-from ..trainer_core.settings import from_json, merged, to_json
+from ..trainer_core.settings import from_json, to_json
 
 C = TypeVar("C")
 
@@ -37,7 +38,7 @@ def overruled(config: C, recipe: Mapping[str, Any] | None, but_not: Collection[s
     if not recipe:
         return config
     taken = {key: value for key, value in recipe.items() if key not in (*PLACES, *but_not)}
-    return from_json(type(config), merged(to_json(config), taken))
+    return from_json(type(config), layered(to_json(config), taken))
 
 
 def words(text: str) -> list[str]:

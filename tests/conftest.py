@@ -8,6 +8,9 @@ import os
 import hypothesis
 import pytest
 
+# Small tensors gain nothing from threads, and lose much where the cores are busy. Read when torch is imported first.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # The same examples everywhere, and no deadline: a busy machine is not a failure.
 hypothesis.settings.register_profile("lazylora", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("lazylora")

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .config import TrainConfig
+from .config import TrainConfig, layered
 from .dataset_commands import add_dataset_commands
 from .errors import ConfigError, LazyLoraError, RunError
 from .flags import add_setting_flags, nested
-from .settings import all_settings, from_json, merged, to_json
+from .settings import all_settings, from_json, to_json
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -232,8 +232,8 @@ def _settings(parsed: argparse.Namespace) -> dict[str, Any]:
         report = import_file(parsed.recipe)
         print(report.as_text(), file=sys.stderr)
         report.require_essentials()
-        values = merged(values, report.values)
-    return merged(merged(values, _read_settings(parsed.config)), _flags(parsed))
+        values = layered(values, report.values)
+    return layered(values, _read_settings(parsed.config), _flags(parsed))
 
 
 def _flags(parsed: argparse.Namespace) -> dict[str, Any]:

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .config import TrainConfig
+from .config import TrainConfig, layered
 from .errors import ConfigError, LazyLoraError
 from .events import Event, Finished
 from .hosts.base import Host
 from .recipes import import_file
 from .recipes.report import UNKNOWN, UNSUPPORTED, ImportReport
-from .settings import from_json, merged
+from .settings import from_json
 from .train import train
 
 SETTINGS_SUFFIXES = (".json", ".toml", ".py")
@@ -63,7 +63,7 @@ def run_queue(
             report = import_file(path)
             yield Started(path, number, len(files), report)
             report.require_essentials()
-            config = from_json(TrainConfig, merged(merged({"output_name": path.stem}, report.values), overruling))
+            config = from_json(TrainConfig, layered({"output_name": path.stem}, report.values, overruling))
             host = _host(model or report.model, hosts, load_host)
             for event in train(config, host):
                 yield event

@@ -7,9 +7,9 @@ import json
 import pytest
 
 from trainer_core.cli import main
-from trainer_core.config import TrainConfig
+from trainer_core.config import TrainConfig, layered
 from trainer_core.flags import add_setting_flags, nested
-from trainer_core.settings import all_settings, from_json, merged
+from trainer_core.settings import all_settings, from_json
 
 
 def parsed(*flags):
@@ -32,7 +32,15 @@ def test_every_setting_has_a_flag_and_short_names_where_they_are_clear():
 
 def test_flags_win_over_the_file_setting_by_setting():
     below, above = {"network": {"rank": 4, "alpha": 2}, "seed": 1}, {"network": {"rank": 8}}
-    assert merged(below, above) == {"network": {"rank": 8, "alpha": 2}, "seed": 1}
+    assert layered(below, above) == {"network": {"rank": 8, "alpha": 2}, "seed": 1}
+
+
+def test_who_says_the_epochs_last_is_not_overruled_by_steps_said_before():
+    recipe = {"max_train_steps": 1600, "seed": 1}
+    assert layered(recipe, {"max_train_epochs": 3}) == {"max_train_epochs": 3, "seed": 1}
+    both = {"max_train_epochs": 3, "max_train_steps": 5}
+    assert layered(recipe, both) == {**both, "seed": 1}
+    assert layered({"max_train_epochs": 3}, recipe) == {"max_train_epochs": 3, **recipe}
 
 
 def test_flags_cover_the_settings():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .dataset import TAG_OPERATIONS, DatasetConfig, TagEdit
+from .layers import layered
 from .loss import PREDICTION_TYPES, LossConfig
 from .network import NetworkConfig, trains_text_encoder
 from .optimizer import OptimizerConfig, chosen_optimizer, group_learning_rate, learning_rates
@@ -22,6 +23,7 @@ __all__ = [
     "TrainConfig",
     "chosen_optimizer",
     "group_learning_rate",
+    "layered",
     "learning_rates",
     "text_chunks",
     "trains_text_encoder",
