@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 
 from trainer_core.demo.backdrops import Backdrop
 from trainer_core.demo.make_world import WORLD
@@ -31,6 +32,17 @@ def test_model_has_stable_diffusions_layout():
 def test_model_says_nothing_of_the_machine_it_was_made_on():
     for config in WORLD.glob("*/config.json"):
         assert "_name_or_path" not in json.loads(config.read_text(encoding="utf-8")), config
+
+
+def test_text_encoder_s_tensors_have_the_names_that_every_transformers_reads():
+    # before 5.6 any other name was left out with a warning, and the encoder stayed random
+    names = read_tensor_names(WORLD / "text_encoder" / "model.safetensors")
+    assert names and all(name.startswith("text_model.") for name in names)
+
+
+def read_tensor_names(file):
+    with safe_open(file, "pt") as tensors:
+        return list(tensors.keys())
 
 
 @pytest.mark.slow

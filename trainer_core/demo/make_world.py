@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file, save_file
 
 from .autoencoder import sharpen_decoder, train_autoencoder
 from .denoiser import build_scheduler, load_averaged, train_denoiser
@@ -62,11 +63,18 @@ def write_pipeline(state: Path, out: Path) -> None:
         requires_safety_checker=False,
     )
     pipeline.to(dtype=torch.float16).save_pretrained(out)
+    _name_as_ever(out / "text_encoder" / "model.safetensors")
     for config in out.glob("*/config.json"):
         _forget_origin(config)
     # newer transformers write tokenizer.json alone, older ones want these two
     for name in ("vocab.json", "merges.txt"):
         shutil.copyfile(state / "tokenizer" / name, out / "tokenizer" / name)
+
+
+def _name_as_ever(file: Path) -> None:
+    """Put `text_model.` before the names: transformers 5.6 dropped it, reads both, and older ones know only this."""
+    tensors = {f"text_model.{name.removeprefix('text_model.')}": each for name, each in load_file(file).items()}
+    save_file(tensors, file, {"format": "pt"})
 
 
 def _forget_origin(config: Path) -> None:
