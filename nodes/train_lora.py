@@ -21,6 +21,7 @@ from ..trainer_core.hosts.comfy import ComfyHost
 from ..trainer_core.job import Job
 from ..trainer_core.plots import curves, thinned
 from ..trainer_core.run import TrainedRun
+from ..trainer_core.telling import as_curve
 from ..trainer_core.train import train
 from .apply import with_lora
 from .errors import plainly, said
@@ -28,7 +29,7 @@ from .folders import output_folder
 from .inputs import in_saved_order, inputs_of, settings_from
 from .pictures import to_image
 from .recipe_file import overruled
-from .watch import NodeDisplay, as_curve, follow
+from .watch import NodeDisplay, follow
 from .wires import CATEGORY, Dataset, Network, Optimizer, Recipe, Run
 
 _NAME = "my_lora"

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from ..trainer_core.events import (
@@ -25,7 +23,7 @@ from ..trainer_core.events import (
 )
 from ..trainer_core.job import Job
 from ..trainer_core.run import TrainedRun, collect_run
-from .report import Pace, describe_plan
+from ..trainer_core.telling import Pace, as_json, describe_plan
 
 _PREVIEW_SIDE = 512
 _MOST_BYTES = 2 * 2**30  # of epochs kept in memory
@@ -124,19 +122,3 @@ class NodeDisplay:
 
     def _send(self, kind: str, **data: Any) -> None:
         self._server.send_sync(f"lazylora.{kind}", {"node": self._node_id, **data}, self._server.client_id)
-
-
-def as_json(measurement: Measurement) -> dict[str, Any]:
-    """For the frontend: NaN and infinity, which JSON has no words for, become null."""
-    return _finite(dataclasses.asdict(measurement))
-
-
-def as_curve(measurements: Sequence[Measurement]) -> list[dict[str, Any]]:
-    """A finished run's curve for the frontend."""
-    return [as_json(each) for each in measurements]
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(each) for key, each in value.items()}
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -25,6 +25,7 @@ class Prepared:
     """How much the run will take: sent once, when the model is there and the adapters are built, before any step."""
 
     footprint: Footprint
+    folder: Path  # the run's
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,14 @@ class Saved:
 
 
 @dataclass(frozen=True)
+class EpochEnded:
+    """An epoch is over, with its file and its previews: a good moment to close the stream for a while."""
+
+    epoch: int
+    is_last: bool
+
+
+@dataclass(frozen=True)
 class Warned:
     """Something that a person should know and that does not stop the run."""
 
@@ -120,4 +129,6 @@ class Finished:
     trained_steps: int  # in this call: 0 when the run had been finished before
 
 
-Event = Union[Planned, Prepared, Cached, Stepped, Measured, Spiked, TurnedBack, Sampled, Saved, Warned, Finished]
+Event = Union[
+    Planned, Prepared, Cached, Stepped, Measured, Spiked, TurnedBack, Sampled, Saved, EpochEnded, Warned, Finished
+]

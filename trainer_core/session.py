@@ -152,7 +152,7 @@ class Session:
         """Say how much the run will take."""
         save_dtype = _SAVE_DTYPES[self.plan.config.save_precision]
         taken = footprint(self.plan, self.host, self.network, self.learner.size(), self._dtype, save_dtype)
-        yield Prepared(taken)
+        yield Prepared(taken, self.folder.folder)
         if warning := too_large(taken, self.host.device):
             yield Warned(warning)
 

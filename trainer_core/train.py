@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import TYPE_CHECKING
 
 from torch import Tensor
@@ -10,7 +10,7 @@ from torch import Tensor
 from .config import TrainConfig
 from .data.batches import Batch
 from .diffusion.noise import mixed_seed, seeded
-from .events import Event, Finished, Planned, Stepped, Warned
+from .events import EpochEnded, Event, Finished, Planned, Stepped, Warned
 from .hosts.base import never
 from .plan import make_plan
 from .sampling import previews
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .hosts.base import Host
 
 
-def train(config: TrainConfig, host: Host, is_cancelled: Callable[[], bool] = never) -> Iterator[Event]:
+def train(config: TrainConfig, host: Host, is_cancelled: Callable[[], bool] = never) -> Generator[Event, None, None]:
     """Train a LoRA on the model that the host has loaded; yields what happens as it happens.
 
     Close the generator to stop: what was trained is kept, and the same call goes on from there, bit for bit on a CPU. A
@@ -69,6 +69,7 @@ def _epochs(session: Session, is_cancelled: Callable[[], bool]) -> Iterator[Even
                     session.plan.config, session.host, session.network, session.folder, epoch, is_cancelled
                 )
         session.save_state_now_and_then()
+        yield EpochEnded(epoch, is_last=epoch == session.plan.epochs)
 
 
 def _accumulate(session: Session, epoch: int, window: tuple[Batch, ...]) -> Tensor:

@@ -16,7 +16,7 @@ from PIL import Image
 from tests.nodes.pack import load
 
 watch, events, job_module = load("nodes.watch"), load("trainer_core.events"), load("trainer_core.job")
-report, errors, footprint = load("nodes.report"), load("trainer_core.errors"), load("trainer_core.footprint")
+errors, footprint = load("trainer_core.errors"), load("trainer_core.footprint")
 
 
 class Stopped(BaseException):
@@ -178,7 +178,7 @@ def test_warnings_are_kept_for_the_node(server: Server):
 def test_what_the_run_will_take_stays_in_sight(server: Server):
     display = watch.NodeDisplay("7")
     taken = footprint.Footprint(10, 212_000, 2 * 10**9, 10**8, 9 * 10**8)
-    display.show(events.Prepared(taken))
+    display.show(events.Prepared(taken, Path("run")))
     [line] = display.announced
     assert line.startswith("a file of about 212 KB an epoch; about 3 GB of memory")
     assert server.sent == [("lazylora.announced", {"node": "7", "text": line})] and server.texts == [line]
@@ -192,15 +192,3 @@ def test_a_spike_and_the_way_back_from_it_reach_the_chart(server: Server):
         ("lazylora.spiked", {"node": "7", "spikes": [130]}),
         ("lazylora.turned_back", {"node": "7", "step": 120, "total_steps": 130}),
     ]
-
-
-def test_the_pace_is_measured_from_where_this_session_began():
-    clock = iter([100.0, 110.0])
-    pace = report.Pace(10, clock=lambda: next(clock))
-    assert pace.line(events.Stepped(50, 100, 5), None) == "epoch 5/10, step 50/100"
-    assert pace.line(events.Stepped(70, 100, 7), None) == "epoch 7/10, step 70/100, 2 steps/s, 15 s left"
-
-
-@pytest.mark.parametrize(("seconds", "words"), [(5, "5 s"), (59, "1 min"), (600, "10 min"), (5400, "1 h 30 min")])
-def test_durations_are_words(seconds: float, words: str):
-    assert report._duration(seconds) == words
