@@ -206,8 +206,9 @@ def changed(setting: str) -> object:
 def test_a_setting_without_effect_is_named_when_it_was_changed(entry):
     section, _, name = entry.setting.rpartition(".")
     of_captions = ("shuffle_caption", "caption_tag_dropout_rate", "token_warmup_step")
+    of_low_rank = ("rank", "alpha", "rs_lora", "dropout", "rank_dropout", "scale_weight_norms")
     base = {
-        "network": {"algo": "ia3" if name in ("rank", "alpha", "rs_lora", "dropout", "rank_dropout") else "lora"},
+        "network": {"algo": "ia3" if name in of_low_rank else "lora"},
         "optimizer": adamw(),
         "loss": {"prediction_type": "v_prediction" if name == "v_pred_like_loss" else "epsilon"},
         "dataset": {"captions": "none" if name in of_captions else "files"},
@@ -244,6 +245,13 @@ def test_what_is_said_to_do_nothing_for_an_algorithm_does_nothing(algo, setting)
         assert _traces(plain) == _traces(other)
     else:
         assert _traces(plain) != _traces(other)
+
+
+@pytest.mark.parametrize("algo", ALGORITHMS.names())
+def test_scale_weight_norms_is_said_to_do_nothing_where_nothing_is_shortened(algo):
+    shortens = bool(ALGORITHMS.get(algo)(NetworkConfig(algo=algo, train_text_encoder=False)).multiplied)
+    said = WARNINGS.get("setting-without-effect").sentences(outlook(**network(algo=algo, scale_weight_norms=1)))
+    assert any(sentence.startswith("scale_weight_norms does nothing") for sentence in said) is not shortens
 
 
 def _traces(config: NetworkConfig) -> list[list[float]]:

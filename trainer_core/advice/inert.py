@@ -69,6 +69,11 @@ TABLE = (
     Inert("network.constraint", _for(*_ROTATIONS), _ONLY_OFT),
     Inert("network.rescaled", _for(*_ROTATIONS), _ONLY_OFT),
     Inert("network.wd_on_output", lambda config: config.network.dora_wd, "while dora_wd is off"),
+    Inert(
+        "network.scale_weight_norms",
+        _for("lora", "locon", "dylora", "loha", "lokr"),
+        "for {algo}; only lora, locon, dylora, loha and lokr make ΔW as a product that can be shortened",
+    ),
     Inert("network.block_alphas", lambda config: bool(config.network.block_dims), "without block_dims"),
     Inert("network.block_lr_zero_threshold", _has_block_rates, "without down_lr_weight, mid_lr_weight or up_lr_weight"),
     Inert("optimizer.unet_lr", lambda config: config.network.train_unet, "while train_unet is off"),
