@@ -4,7 +4,7 @@ Weights, adapters, gradients and optimizer state are counted. What a step keeps 
 the layers' shapes: with attention that keeps no matrix of scores, it is 1.9 to 2.0 times the outputs of all Linear and
 Conv2d layers (measured with autograd's saved-tensor hooks on the UNets of SD 1.5 at 512 and 768 pixels, SDXL at 768 and
 1024 and the tiny world, in bf16 and fp32). With gradient checkpointing it is 1.5 (SDXL) to 2.4 times (SD 1.5) the
-inputs of the blocks, and the inside of one block."""
+inputs of the blocks, and the inside of one block. Where it was more than there is, a sentence says what helps."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from .config import text_chunks
+from .config import TrainConfig, text_chunks
 from .data.batches import Batch
 from .families.names import canonical_names
 
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 _KEPT = 2.0  # bytes kept for each byte that a layer puts out
 _TOKENS = 77  # in a chunk of a caption
 _PIXELS = 8  # of a picture's side for each of its latent's
+# what the allocators of MPS, CPUs and others say
+_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 _LEVEL = re.compile(r"(down|up)_blocks\.(\d+)\.")
 _READS_TEXT = re.compile(r"\.attn2\.to_[kv]$")
 _ONCE_A_PICTURE = re.compile(r"(^|\.)(time_emb|time_embedding|add_embedding)")
@@ -104,7 +106,7 @@ def activation_bytes(
         depth = _depth(names.values())
         for path, layer in module.named_modules():
             name = names.get(path, "")
-            if not name or not isinstance(layer, (nn.Linear, nn.Conv2d)):
+            if not name or not (isinstance(layer, nn.Conv2d) or is_linear(layer)):
                 continue
             width, height = layer.weight.shape[:2]
             places = tokens if component != "unet" else _places(name, depth, latent_pixels, captions, tokens)
@@ -134,6 +136,24 @@ def too_large(footprint: Footprint, device: torch.device) -> str | None:
         f"a step takes about {in_words(footprint.memory)} of memory and {device} has {in_words(there)}; "
         "turn gradient_checkpointing on, or lower batch_size or resolution"
     )
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out: CUDA's has a class of its own, other devices' allocators raise a plain RuntimeError."""
+    if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)):  # torch.OutOfMemoryError is newer than 2.1
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _OUT_OF_MEMORY)
+
+
+def out_of_memory(config: TrainConfig, device: torch.device) -> str:
+    """What is said when it was too much: where, the cures that these settings leave, and that nothing is lost."""
+    cures = {
+        f"lower batch_size (now {config.dataset.batch_size})": config.dataset.batch_size > 1,
+        "turn gradient_checkpointing on": not config.gradient_checkpointing,
+        f"lower resolution (now {config.dataset.resolution})": True,
+    }
+    left = " or ".join(cure for cure, is_left in cures.items() if is_left)
+    return f"{device} ran out of memory; {left}. What was trained is kept, and the model is as it was"
 
 
 def in_words(size: int) -> str:

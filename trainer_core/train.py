@@ -10,7 +10,9 @@ from torch import Tensor
 from .config import TrainConfig
 from .data.batches import Batch
 from .diffusion.noise import mixed_seed, seeded
+from .errors import TrainingError
 from .events import EpochEnded, Event, Finished, Planned, Stepped, Warned
+from .footprint import is_out_of_memory, out_of_memory
 from .hosts.base import never
 from .plan import make_plan
 from .sampling import previews
@@ -27,6 +29,17 @@ def train(config: TrainConfig, host: Host, is_cancelled: Callable[[], bool] = ne
     run that is finished already is returned as it is. is_cancelled: asked in each step of a preview's sampler, which
     closing cannot reach; when it says yes, the next event comes at once. Raises LazyLoraError, in one sentence, for
     what cannot be done. The host is as it was before, whatever happens."""
+    try:
+        yield from _run(config, host, is_cancelled)
+        return
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+    # only here, where the error is forgotten: its frames hold all that the step had on the device
+    raise TrainingError(out_of_memory(config, host.device))
+
+
+def _run(config: TrainConfig, host: Host, is_cancelled: Callable[[], bool]) -> Iterator[Event]:
     plan = make_plan(settled(config, host))
     yield Planned(plan)
     yield from (Warned(warning) for warning in plan.warnings)

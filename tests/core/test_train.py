@@ -177,12 +177,50 @@ def test_what_was_trained_before_a_failure_is_kept(tiny_host, make_config, monke
     whole = list(train(make_config(output_name="whole"), tiny_host))
     config = make_config(output_name="parts")
     _fail_at_step(monkeypatch, tiny_host, 7)
-    with pytest.raises(RuntimeError):
+    with pytest.raises(TrainingError, match="ran out of memory"):
         list(train(config, tiny_host))
     monkeypatch.undo()
     rest = list(train(config, tiny_host))
     assert rest[-1].trained_steps == 3
     assert_same_weights(weights_of(rest)[-1], weights_of(whole)[-1])
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB"),
+        RuntimeError("MPS backend out of memory"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:120] DefaultCPUAllocator: can't allocate memory"),
+        MemoryError(),
+    ],
+    ids=["CUDA", "MPS", "CPU", "Python"],
+)
+def test_memory_that_runs_out_is_told_with_the_cures_that_are_left(tiny_host, make_config, monkeypatch, error):
+    picture_of(tiny_host)  # transformers marks its modules in their first forward
+    weights, marks = base_weights(tiny_host), _marks(tiny_host)
+
+    def failing(*_):
+        raise error
+
+    monkeypatch.setattr(tiny_host, "predict", failing)
+    cures = r"lower batch_size \(now 2\) or turn gradient_checkpointing on or lower resolution \(now 64\)"
+    with pytest.raises(TrainingError, match=f"cpu ran out of memory.*{cures}.*is kept") as told:
+        list(train(make_config(), tiny_host))
+    assert told.value.__context__ is None, "the error's frames would keep the step's memory"
+    with pytest.raises(TrainingError) as told:
+        list(train(make_config(dataset={"batch_size": 1}, gradient_checkpointing=True), tiny_host))
+    assert "batch_size" not in str(told.value) and "checkpointing" not in str(told.value)
+    after = base_weights(tiny_host)
+    assert all(torch.equal(after[name], weights[name]) for name in weights) and _marks(tiny_host) == marks
+
+
+def test_other_errors_are_not_taken_for_memory(tiny_host, make_config, monkeypatch):
+    def failing(*_):
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    monkeypatch.setattr(tiny_host, "predict", failing)
+    with pytest.raises(RuntimeError, match="shapes"):
+        list(train(make_config(), tiny_host))
 
 
 def test_a_loss_that_is_not_a_number_stops_in_one_sentence_and_loses_nothing(tiny_host, make_config, monkeypatch):
