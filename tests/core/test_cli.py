@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -84,10 +87,19 @@ def test_mistakes_are_one_line_and_exit_code_1(tmp_path, capsys, arguments, word
     assert said.startswith("error: ") and words in said and said.count("\n") == 1
 
 
-def test_nothing_heavy_is_imported_to_show_help(capsys):
-    import subprocess
-    import sys
+@pytest.mark.skipif(os.name == "nt", reason="pipes break otherwise there")
+def test_a_reader_that_goes_ends_it_quietly():
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        command = [sys.executable, "-m", "trainer_core", "presets"]
+        ended = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True)
+    finally:
+        os.close(writing)
+    assert (ended.returncode, ended.stderr) == (141, "")
 
+
+def test_nothing_heavy_is_imported_to_show_help(capsys):
     code = (
         "import sys, trainer_core.cli as cli\n"
         "try: cli.main(['--help'])\n"
