@@ -64,8 +64,8 @@ class LowRank(BaseAlgorithm):
         down, up = weights[DOWN], weights[UP]
         inner = _inner(layer, weights, x.to(down.dtype))
         inner = dropped(inner, self.dropout, seed)
-        is_linear = isinstance(layer.module, nn.Linear)
-        inner = with_dropped_ranks(inner, self.rank_dropout, seed, channels_last=is_linear)
+        is_conv = isinstance(layer.module, nn.Conv2d)
+        inner = with_dropped_ranks(inner, self.rank_dropout, seed, channels_last=not is_conv)
         return with_added(layer.module, y, inner, up, layer.scale)
 
 

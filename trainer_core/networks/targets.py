@@ -30,8 +30,8 @@ class Target:
 
 
 def find_targets(component: nn.Module, names: Mapping[str, str], is_meant: Callable[[str], bool]) -> list[Target]:
-    """The component's layers of the names that are meant, in the model's own order: Linear and Conv2d, and every
-    LayerNorm and GroupNorm that has a weight.
+    """The component's layers of the names that are meant, in the model's own order: Linear (see `is_linear`) and
+    Conv2d, and every LayerNorm and GroupNorm that has a weight.
 
     names: host path → canonical name. Raises HostError for a layer that is meant and that no adapter can be put on:
     quantised, grouped, or of an unknown class."""
@@ -40,9 +40,9 @@ def find_targets(component: nn.Module, names: Mapping[str, str], is_meant: Calla
         name = names.get(path, "")
         if not name or not is_meant(name):
             continue
-        if isinstance(module, (nn.Linear, nn.Conv2d)):
-            _require_trainable(name, module)
-            found.append(Target(name, module))
+        if isinstance(module, nn.Conv2d) or is_linear(module):
+            _require_trainable(name, module)  # type: ignore[arg-type]
+            found.append(Target(name, module))  # type: ignore[arg-type]
         elif isinstance(module, (nn.LayerNorm, nn.GroupNorm)):
             if module.weight is not None:
                 found.append(Target(name, module))
@@ -52,6 +52,13 @@ def find_targets(component: nn.Module, names: Mapping[str, str], is_meant: Calla
                 "load the checkpoint unquantised (fp16 or bf16 weights)"
             )
     return found
+
+
+def is_linear(module: nn.Module) -> bool:
+    """Whether the layer is an nn.Linear, or a host's own class that is one in all but its base, as Forge's is."""
+    sizes = getattr(module, "out_features", None), getattr(module, "in_features", None)
+    weight = getattr(module, "weight", None)
+    return isinstance(module, nn.Linear) or (None not in sizes and weight is not None and weight.shape == sizes)
 
 
 def _require_trainable(name: str, module: nn.Linear | nn.Conv2d) -> None:
@@ -66,9 +73,9 @@ def _require_trainable(name: str, module: nn.Linear | nn.Conv2d) -> None:
 
 
 def _shape_of_a_plain_weight(module: nn.Linear | nn.Conv2d) -> tuple[int, ...]:
-    if isinstance(module, nn.Linear):
-        return (module.out_features, module.in_features)
-    return (module.out_channels, module.in_channels, *module.kernel_size)
+    if isinstance(module, nn.Conv2d):
+        return (module.out_channels, module.in_channels, *module.kernel_size)
+    return (module.out_features, module.in_features)
 
 
 def _holds_a_matrix(module: nn.Module) -> bool:
