@@ -19,6 +19,7 @@ from torch import nn
 from .config import TrainConfig, text_chunks
 from .data.batches import Batch
 from .families.names import canonical_names
+from .networks.targets import is_linear
 
 if TYPE_CHECKING:
     from .hosts.base import Host
