@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from ..config import TrainConfig
-from ..errors import ConfigError, did_you_mean
+from ..errors import ConfigError, RunError, did_you_mean
 from ..files.run_folder import check_name
 from ..hosts.venue import Venue
 from ..settings import from_json, merged
@@ -24,6 +25,7 @@ def requested(values: Mapping[str, Any], model: str, venue: Venue) -> TrainConfi
         raise ConfigError('"dataset.folder" is empty; choose a folder of pictures')
     for setting, path in _places(config):
         require_allowed(path, setting, venue)
+    _require_own_stems(config, venue)
     if model and model not in venue.models():
         hint = did_you_mean(model, venue.models()) or "; choose one of those that are offered"
         raise ConfigError(f'there is no model "{model}" here{hint}')
@@ -36,6 +38,17 @@ def require_allowed(path: str | Path, setting: str, venue: Venue) -> Path:
     if not venue.allows(place):
         raise ConfigError(f'"{setting}": {venue.name} does not let its pages use {path}; choose another folder')
     return place
+
+
+def _require_own_stems(config: TrainConfig, venue: Venue) -> None:
+    """Raise RunError where a LoRA of another folder is called as an epoch will be: UIs tell LoRAs by name alone."""
+    epoch = re.compile(re.escape(config.output_name) + r"-\d{6}", re.IGNORECASE)
+    own = (Path(config.output_dir).expanduser() / config.output_name).resolve()
+    for path in venue.runs_dir.rglob("*.safetensors"):
+        if epoch.fullmatch(path.stem) and path.parent.resolve() != own:
+            raise RunError(
+                f"there is a LoRA called {path.stem} already, in {path.parent.name}; choose another output_name"
+            )
 
 
 def _given(values: Mapping[str, Any]) -> dict[str, Any]:
