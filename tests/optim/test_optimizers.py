@@ -290,3 +290,22 @@ def test_a_step_never_waits_for_the_gpu(toy, name):
         optimizer.effective_lr(0.5)
     finally:
         torch.cuda.set_sync_debug_mode("default")
+
+
+def test_adamw_steps_where_torch_has_no_fused_kernel(toy, monkeypatch):
+    class AsInTorch21(torch.optim.AdamW):
+        """Writes its options into the groups before it refuses them."""
+
+        def __init__(self, groups, **options):
+            super().__init__(groups, **options)
+            if options.get("fused"):
+                raise RuntimeError("`fused=True` requires all the params to be on a supported device")
+
+    fused, _, ours = build(toy, "AdamW", lr=1e-3)
+    run(toy, fused, ours, range(3))
+    monkeypatch.setattr(torch.optim, "AdamW", AsInTorch21)
+    plain, _, ours = build(toy, "AdamW", lr=1e-3)
+    assert not any(group["fused"] for group in ours._adamw.param_groups)
+    run(toy, plain, ours, range(3))
+    for one, other in zip(fused, plain, strict=True):
+        torch.testing.assert_close(one, other)

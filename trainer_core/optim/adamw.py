@@ -62,11 +62,14 @@ class AdamW:
         self._adamw.step()
 
     def _torch_adamw(self) -> torch.optim.AdamW:
-        groups = [{"params": [self._view_of(group)], "lr": group.lr} for group in self._moving]
         try:
-            return torch.optim.AdamW(groups, **asdict(self.options), fused=True)
+            return torch.optim.AdamW(self._torch_groups(), **asdict(self.options), fused=True)
         except RuntimeError:  # torch has no fused kernel for this device: the CPU before 2.4, Apple's GPUs before 2.5
-            return torch.optim.AdamW(groups, **asdict(self.options))
+            return torch.optim.AdamW(self._torch_groups(), **asdict(self.options))
+
+    def _torch_groups(self) -> list[dict[str, Any]]:
+        """New at each call, as torch writes its options into them, also where it then refuses."""
+        return [{"params": [self._view_of(group)], "lr": group.lr} for group in self._moving]
 
     def _view_of(self, group: Group) -> nn.Parameter:
         whole = nn.Parameter(self._buffer.params[group.start : group.stop])
