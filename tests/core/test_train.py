@@ -143,7 +143,7 @@ def test_the_host_is_bit_for_bit_as_before(tiny_host, make_config, monkeypatch, 
         stop_after(config, tiny_host, 3)
     else:
         _fail_at_step(monkeypatch, tiny_host, 3)
-        with pytest.raises(RuntimeError, match="out of memory"):
+        with pytest.raises(TrainingError, match="out of memory"):
             list(train(config, tiny_host))
         monkeypatch.undo()
 
@@ -196,9 +196,6 @@ def test_what_was_trained_before_a_failure_is_kept(tiny_host, make_config, monke
     ids=["CUDA", "MPS", "CPU", "Python"],
 )
 def test_memory_that_runs_out_is_told_with_the_cures_that_are_left(tiny_host, make_config, monkeypatch, error):
-    picture_of(tiny_host)  # transformers marks its modules in their first forward
-    weights, marks = base_weights(tiny_host), _marks(tiny_host)
-
     def failing(*_):
         raise error
 
@@ -210,8 +207,6 @@ def test_memory_that_runs_out_is_told_with_the_cures_that_are_left(tiny_host, ma
     with pytest.raises(TrainingError) as told:
         list(train(make_config(dataset={"batch_size": 1}, gradient_checkpointing=True), tiny_host))
     assert "batch_size" not in str(told.value) and "checkpointing" not in str(told.value)
-    after = base_weights(tiny_host)
-    assert all(torch.equal(after[name], weights[name]) for name in weights) and _marks(tiny_host) == marks
 
 
 def test_other_errors_are_not_taken_for_memory(tiny_host, make_config, monkeypatch):
