@@ -14,7 +14,7 @@ from ..config import NetworkConfig
 from ..registry import Registry
 from .targets import Adaptable
 
-_SEED_BITS = (1 << 63) - 1
+SEED_BITS = (1 << 63) - 1
 
 
 @dataclass(frozen=True)
@@ -223,7 +223,7 @@ def varied(seed: int, turn: int) -> int:
     mixed = (seed + turn * 0x9E3779B97F4A7C15) & ((1 << 64) - 1)  # splitmix64
     mixed = ((mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9) & ((1 << 64) - 1)
     mixed = ((mixed ^ (mixed >> 27)) * 0x94D049BB133111EB) & ((1 << 64) - 1)
-    return (mixed ^ (mixed >> 31)) & _SEED_BITS
+    return (mixed ^ (mixed >> 31)) & SEED_BITS
 
 
 def drawn_share(seed: int, turn: int) -> float:

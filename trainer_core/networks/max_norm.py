@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .adapter import Adapter
 from .base import Algorithm, Layer
-from .network import Adapter, Network
+from .network import Network
 
 _ELEMENTS_AT_ONCE = 1 << 24  # of ΔW, where an algorithm has to build it to measure it
 
