@@ -24,6 +24,7 @@ from .batches import Batch
 from .buckets import Placement, Size
 from .examples import Example
 from .pictures import content_digest, decode_picture, fit_to_bucket, read_bytes, size_conditioning, to_tensor
+from .rows import BucketRows
 
 _LAYOUT = "latents 1"  # part of every key: raise it when pictures are prepared differently
 _SHRINKS = (4, 8, 16, 32)  # pixels per latent of the VAEs there are
@@ -63,14 +64,13 @@ class LatentCache:
         self._encode = encode
         self._folder = folder
         self._device = torch.device(device)
-        self._dtype = dtype
-        self._memory_budget = memory_budget
         self._pixels_per_encode = pixels_per_encode
-        pairs = zip(self._examples, self._placements, strict=True)
+        pairs = list(zip(self._examples, self._placements, strict=True))
         self._keys = [latent_key(example.digest, placement, vae_fingerprint) for example, placement in pairs]
-        self._latents: dict[Size, Tensor] = {}  # per bucket [N, C, h, w]
-        self._sizes: dict[Size, Tensor] = {}  # per bucket [N, 6]
-        self._rows: list[int] = []  # each picture's row in its bucket
+        buckets = [placement.bucket for placement in self._placements]
+        self._latents = BucketRows(buckets, self._keys, device, dtype, memory_budget)  # each [C, h, w]
+        sizes = [size_conditioning(example.size, placement) for example, placement in pairs]
+        self._sizes = torch.tensor(sizes, dtype=torch.float32, device=self._device)  # [views, 6]
 
     def fill(self) -> Iterator[Cached | Warned]:
         """Read what is on disk, encode the rest, and bring it all to where `get` wants it.
@@ -79,38 +79,36 @@ class LatentCache:
         or whose latents are not numbers."""
         done, total = 0, len(self._examples)
         pictures_of = Counter(self._keys)  # copies of a picture share their latents
-        latents: dict[str, Tensor] = {}
+        at_hand: set[str] = set()
         missing: list[int] = []
         for index, key in enumerate(self._keys):
-            known = latents.get(key)
-            if known is None and (known := self._from_disk(index)) is None:
-                missing.append(index)
-                continue
-            latents[key] = known
+            if key not in at_hand:
+                kept = self._from_disk(index)
+                if kept is None:
+                    missing.append(index)
+                    continue
+                self._latents.put(index, kept)
+                at_hand.add(key)
             done += 1
             yield Cached("latents", done, total)
         can_write = self._folder is not None
         for indices, encoded in self._encoded(missing):
             for index, latent in zip(indices, encoded, strict=True):
-                latents[self._keys[index]] = latent
+                self._latents.put(index, latent)
                 if can_write and (trouble := self._to_disk(index, latent)):
                     can_write = False
                     yield Warned(trouble)
             done += sum(pictures_of[self._keys[index]] for index in indices)
             yield Cached("latents", done, total)
-        self._arrange(latents)
 
     def get(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Latents [B, C, h, w] and SDXL's sizes [B, 6] (`pictures.size_conditioning`), on the device, unsynced."""
-        latents, sizes = self._latents[batch.bucket], self._sizes[batch.bucket]
-        # rows are read by Python numbers: an index tensor would have to be copied over, and that waits for the device
-        rows = [self._rows[view] for view in batch.views(self._pictures)]
-        moved = [latents[row].to(self._device, non_blocking=True) for row in rows]
-        return torch.stack(moved), torch.stack([sizes[row] for row in rows])
+        sizes = [self._sizes[view] for view in batch.views(self._pictures)]
+        return self._latents.batch(batch, self._pictures), torch.stack(sizes)
 
     def latent_size(self, bucket: Size) -> tuple[int, int]:
         """(height, width) of the latents of a bucket's pictures, once they are filled."""
-        height, width = self._latents[bucket].shape[-2:]
+        height, width = self._latents.shape(bucket)[-2:]
         return height, width
 
     def path(self, index: int) -> Path | None:
@@ -119,7 +117,7 @@ class LatentCache:
         # not called .safetensors, as the UIs would list it among the LoRAs
         return self._folder / key[:2] / f"{key}.latents" if self._folder else None
 
-    def _encoded(self, missing: Sequence[int]) -> Iterator[tuple[Sequence[int], list[Tensor]]]:
+    def _encoded(self, missing: Sequence[int]) -> Iterator[tuple[Sequence[int], Tensor]]:
         """Batches of same-size pictures with their latents; the next are decoded while one is encoded."""
         waiting = deque(self._encode_batches(missing))
         decoding: deque[tuple[list[int], list[Future[Tensor]]]] = deque()
@@ -152,7 +150,7 @@ class LatentCache:
             raise DataError(f"{example.name} was changed while it was being prepared; start the run again")
         return to_tensor(fit_to_bucket(decode_picture(data, example.path), self._placements[index]))
 
-    def _encoded_once(self, indices: Sequence[int], pixels: Tensor) -> list[Tensor]:
+    def _encoded_once(self, indices: Sequence[int], pixels: Tensor) -> Tensor:
         with torch.no_grad():
             latents = self._encode(pixels.to(self._device)).detach().to("cpu", torch.float32)
         for index, latent in zip(indices, latents, strict=True):
@@ -161,7 +159,7 @@ class LatentCache:
                     f"the VAE turned {self._examples[index].name} into values that are not numbers; "
                     "run the VAE in fp32 (no-half-vae) or choose another VAE"
                 )
-        return [latent.clone() for latent in latents]
+        return latents
 
     def _from_disk(self, index: int) -> Tensor | None:
         """The kept latents, or None where there are none or the file is damaged: then they are made anew."""
@@ -197,25 +195,6 @@ class LatentCache:
                 f"latents cannot be kept in {self._folder} ({error.strerror}), so the next run will encode them again"
             )
         return None
-
-    def _arrange(self, latents: dict[str, Tensor]) -> None:
-        members: dict[Size, list[int]] = {}
-        self._rows = []
-        for index, placement in enumerate(self._placements):
-            row_of = members.setdefault(placement.bucket, [])
-            self._rows.append(len(row_of))
-            row_of.append(index)
-        values = sum(latents[key].numel() for key in self._keys)
-        fits = values * torch.empty((), dtype=self._dtype).element_size() <= self._memory_budget
-        for bucket, indices in members.items():
-            stacked = torch.stack([latents[self._keys[index]] for index in indices]).to(self._dtype)
-            if fits:
-                stacked = stacked.to(self._device)
-            elif self._device.type == "cuda":
-                stacked = stacked.pin_memory()  # so that a row's copy does not wait
-            self._latents[bucket] = stacked
-            rows = [size_conditioning(self._examples[index].size, self._placements[index]) for index in indices]
-            self._sizes[bucket] = torch.tensor(rows, dtype=torch.float32, device=self._device)
 
 
 def with_mirrored(

@@ -30,6 +30,7 @@ from .pictures import (
     read_bytes,
     to_tensor,
 )
+from .rows import BucketRows
 
 _DECODERS = 2
 _MOST_DISTORTION = 0.02  # of the aspect ratio, before a mask counts as another picture's
@@ -77,8 +78,8 @@ class Masks:
             with_mirrored(examples, placements) if config.flip_aug else (examples, placements)
         )
         self._counts_opacity = config.alpha_mask
-        self._device = device
-        self._masks: list[Tensor] = []  # each [1, h, w]
+        buckets = [placement.bucket for placement in self._placements]
+        self._masks = BucketRows(buckets, range(len(buckets)), device)  # each [1, h, w]
 
     @property
     def is_used(self) -> bool:
@@ -94,17 +95,15 @@ class Masks:
         sizes = [latent_size(placement.bucket) for placement in self._placements]
         pool = ThreadPoolExecutor(_DECODERS, thread_name_prefix="masks")
         try:
-            for mask in pool.map(self._mask, self._examples, self._placements, sizes):
-                self._masks.append(mask.to(self._device))
-                yield Cached("masks", len(self._masks), len(self._examples))
+            for view, mask in enumerate(pool.map(self._mask, self._examples, self._placements, sizes)):
+                self._masks.put(view, mask)
+                yield Cached("masks", view + 1, len(self._examples))
         finally:
             pool.shutdown(cancel_futures=True)
 
     def get(self, batch: Batch) -> Tensor | None:
         """The batch's masks, [B, 1, h, w] fp32 in [0, 1] on the device; None where all of every picture counts."""
-        if not self._masks:
-            return None
-        return torch.stack([self._masks[view] for view in batch.views(self._pictures)])
+        return self._masks.batch(batch, self._pictures) if self.is_used else None
 
     def _mask(self, example: Example, placement: Placement, size: tuple[int, int]) -> Tensor:
         """[1, h, w] fp32 in [0, 1]: the red channel, as kohya reads it, cut as the picture is and averaged."""
