@@ -12,6 +12,8 @@ _TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 def printable(name: str) -> str:
     """The name with what cannot be shown in one line, or written as UTF-8, as an escape: `a\\nb.png`."""
+    if name.isascii() and name.isprintable():
+        return name
     return "".join(_escaped(letter) if _is_unsafe(letter) else letter for letter in name)
 
 

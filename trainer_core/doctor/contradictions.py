@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
+from functools import lru_cache
 
 # words of which a thing has one: two pictures of the same that name two of a row contradict each other
 _COLOURS = "black white grey gray red green blue yellow orange purple pink brown blonde silver aqua"
@@ -18,8 +20,11 @@ def opposed(first: Sequence[str], second: Sequence[str]) -> list[tuple[str, str]
     """Pairs of tags that cannot both be true of one thing: `blue eyes` and `red eyes`, `1girl` and `2girls`.
 
     first, second: the tags of two pictures that show nearly the same."""
-    only_first, only_second = _only(first, second), _only(second, first)
-    return [(one, other) for one in only_first for other in only_second if _exclude(one, other)]
+    about: defaultdict[str, list[str]] = defaultdict(list)
+    for tag in _only(second, first):
+        about[_word_and_thing(tag)[1]].append(tag)
+    only_first = _only(first, second)
+    return [(one, other) for one in only_first for other in about[_word_and_thing(one)[1]] if _exclude(one, other)]
 
 
 def agreement(first: Sequence[str], second: Sequence[str]) -> float:
@@ -41,15 +46,16 @@ def _only(tags: Sequence[str], others: Sequence[str]) -> list[str]:
 
 
 def _exclude(one: str, other: str) -> bool:
-    (word, thing), (other_word, other_thing) = _word_and_thing(one), _word_and_thing(other)
-    are_of_one = bool(thing) and thing.rstrip("s") == other_thing.rstrip("s")
-    return are_of_one and word != other_word and any({word, other_word} <= row for row in _EXCLUDING)
+    """Whether two tags about the same thing say what cannot both be true of it."""
+    (word, thing), (other_word, _) = _word_and_thing(one), _word_and_thing(other)
+    return bool(thing) and word != other_word and any({word, other_word} <= row for row in _EXCLUDING)
 
 
+@lru_cache(maxsize=4096)  # a dataset has fewer tags, and thousands of pairs of captions to compare
 def _word_and_thing(tag: str) -> tuple[str, str]:
-    """`long hair` → (long, hair), `1girl` → (1, girl)."""
+    """`long hair` → (long, hair), `1girl` → (1, girl); the thing without its plural s."""
     tag = tag.casefold().replace("_", " ")
     if tag[:1].isdigit() and tag[1:].isalpha():
-        return tag[0], tag[1:]
+        return tag[0], tag[1:].rstrip("s")
     word, _, thing = tag.partition(" ")
-    return word, thing
+    return word, thing.rstrip("s")
