@@ -22,7 +22,7 @@ def is_public() -> bool:
 def is_welcome(request: Any) -> bool:
     """Whether who asks may, on a server that others reach: our own tab in the UI's page, behind the page's login where
     there is one (`--gradio-auth`), or a program with a name and password of `--api-auth` where `--api` is on."""
-    return _is_from_our_page(request) and _is_logged_in(request) or _knows_an_api_password(request)
+    return (_is_from_our_page(request) and _is_logged_in(request)) or _knows_an_api_password(request)
 
 
 def _is_from_our_page(request: Any) -> bool:
