@@ -28,16 +28,12 @@ OLDEST, NEWEST = (3, 10), (3, 13)
 
 # What every host brings. Never installed, upgraded or reinstalled by us.
 FROM_THE_HOST = ("torch", "numpy", "pillow", "safetensors")
-# What a host may lack: small, pure Python or nearly so. test_install.py holds both lists against pyproject.toml.
-SMALL_PACKAGES = (
-    "filelock>=3.9",
-    "tqdm>=4.60",
-    "tomlkit>=0.12",
-    "matplotlib>=3.7",
-    "dadaptation>=3.1",
-    "prodigyopt>=1.0",
-    "lycoris-lora>=3.0",
-)
+# What a host may lack: small and pure Python. They need nothing that is not there, so pip adds just the one.
+PURE_PACKAGES = ("filelock>=3.9", "tqdm>=4.60", "tomlkit>=0.12", "dadaptation>=3.1", "prodigyopt>=1.0")
+# Comes with a few small ones of its own; A1111 and Forge have it already, with Gradio.
+COMPILED_PACKAGES = ("matplotlib>=3.7",)
+# test_install.py holds all these lists against pyproject.toml.
+SMALL_PACKAGES = (*PURE_PACKAGES, *COMPILED_PACKAGES)
 
 QUIET = ("--disable-pip-version-check", "--progress-bar", "off")
 OFFLINE_SIGNS = (
@@ -252,7 +248,8 @@ def add_to_host(package, frozen):
     else:
         say(f"this Python has neither pip nor uv to install {package} with.")
         return False
-    code, words = run_and_read([*installer, "--constraint", str(frozen), package])
+    alone = ["--no-deps"] if package in PURE_PACKAGES else []
+    code, words = run_and_read([*installer, *alone, "--constraint", str(frozen), package])
     if code and is_offline(words):
         say(f"no network: {package} is not there yet.")
     return code == 0

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -188,10 +189,12 @@ def test_anything_else_is_answered_with_the_usage(install, programs, capsys, arg
 
 
 def test_a_host_gets_only_what_it_lacks_and_everything_it_has_is_frozen(install, host):
-    lacking = ["dadaptation>=3.1", "lycoris-lora>=3.0"]
+    lacking = ["dadaptation>=3.1", "matplotlib>=3.7"]
     host.versions |= {install.project_name(each): "9.0" for each in install.SMALL_PACKAGES if each not in lacking}
     assert install.main([]) == 0
     assert [argv[-1] for argv in host.asked] == lacking
+    # nothing else comes with a pure one; matplotlib has needs of its own, which Gradio's hosts meet already
+    assert ["--no-deps" in argv for argv in host.asked] == [True, False]
     for frozen in host.frozen:
         lines = frozen.splitlines()
         assert "torch==2.3.1+cu121" in lines
@@ -245,6 +248,84 @@ def test_nothing_that_is_frozen_can_be_moved(tmp_path):
     pip = [sys.executable, "-m", "pip", "install", "--dry-run", "--no-index", "--constraint", str(frozen)]
     assert subprocess.run([*pip, "numpy"], capture_output=True).returncode == 0
     assert subprocess.run([*pip, f"numpy!={numpy.__version__}"], capture_output=True).returncode != 0
+
+
+# -- in a host, with a real pip
+
+
+def wheel(folder: Path, name: str, version: str, *needs: str) -> None:
+    """A wheel of one empty module, as pip finds it in a folder."""
+    said = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+    said += "".join(f"Requires-Dist: {need}\n" for need in needs)
+    files = {f"{name}.py": "", f"{name}-{version}.dist-info/METADATA": said}
+    files[f"{name}-{version}.dist-info/WHEEL"] = "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+    files[f"{name}-{version}.dist-info/RECORD"] = ""
+    with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as archive:
+        for path, content in files.items():
+            archive.writestr(path, content)
+
+
+class Webui:
+    """A web UI's environment with packages that consist of their names, and what its launcher does with install.py."""
+
+    def __init__(self, folder: Path, pip: Path):
+        self.root, self.wheels = folder / "webui", folder / "wheels"
+        self.wheels.mkdir(parents=True)
+        (self.root / "modules").mkdir(parents=True)
+        subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder / "venv")], check=True)
+        (self.site,) = (folder / "venv").rglob("site-packages")
+        (self.site / "pip").symlink_to(pip, target_is_directory=True)
+        self.python = folder / "venv" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+
+    def has(self, **versions: str) -> None:
+        """Have these packages installed."""
+        for name, version in versions.items():
+            said = self.site / f"{name}-{version}.dist-info"
+            said.mkdir()
+            (said / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+
+    def packages(self) -> dict[str, str]:
+        """Name and version of everything that is installed."""
+        return dict(each.name.removesuffix(".dist-info").split("-") for each in self.site.glob("*.dist-info"))
+
+    def runs_the_installer(self) -> subprocess.CompletedProcess:
+        """As launch_utils.run_extension_installer does: another process, the UI's root first on the path."""
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("PIP_")}
+        environment |= {"PYTHONPATH": str(self.root), "PIP_CONFIG_FILE": os.devnull}
+        environment |= {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(self.wheels)}
+        command = [str(self.python), str(ROOT / "install.py")]
+        return subprocess.run(command, cwd=self.root, env=environment, capture_output=True, text=True)
+
+
+@pytest.fixture
+def webui(tmp_path):
+    pip = pytest.importorskip("pip", reason="this Python has no pip")
+    webui = Webui(tmp_path, Path(pip.__file__).parent)
+    webui.has(torch="2.1.2", numpy="1.26.2", pillow="9.5.0", safetensors="0.4.2", transformers="4.30.2", tqdm="4.66.1")
+    webui.has(filelock="3.13.1", matplotlib="3.8.2")
+    return webui
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links pip's folder, which Windows lets only developers do")
+def test_a_webui_gets_what_it_lacks_alone_and_its_pins_stay(webui):
+    wheel(webui.wheels, "tomlkit", "0.13")
+    wheel(webui.wheels, "dadaptation", "3.2", "torch>=99", "surprise")
+    wheel(webui.wheels, "prodigyopt", "1.1", "transformers>=5")
+    for name, version in (("torch", "99"), ("transformers", "5"), ("surprise", "1"), ("filelock", "9"), ("tqdm", "9")):
+        wheel(webui.wheels, name, version)
+    before = webui.packages()
+    said = webui.runs_the_installer()
+    assert said.returncode == 0, said.stdout + said.stderr
+    assert webui.packages() == {**before, "tomlkit": "0.13", "dadaptation": "3.2", "prodigyopt": "1.1"}
+    assert "everything is there" in webui.runs_the_installer().stdout
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links pip's folder, which Windows lets only developers do")
+def test_a_webui_without_a_network_is_left_as_it_was(webui):
+    before = webui.packages()
+    said = webui.runs_the_installer()
+    assert (said.returncode, webui.packages()) == (0, before)
+    assert "the UI starts without" in said.stdout
 
 
 # -- what the files say
