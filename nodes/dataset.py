@@ -11,7 +11,7 @@ import folder_paths
 from comfy_api.latest import io, ui
 
 from ..trainer_core.config import DatasetConfig, TagEdit
-from ..trainer_core.data.captions import prepared_caption
+from ..trainer_core.data.captions import prepared_caption, settings_of
 from ..trainer_core.data.dataset import read_dataset
 from ..trainer_core.data.edits import with_edits
 from ..trainer_core.data.examples import scan
@@ -121,7 +121,7 @@ class TagDataset(io.ComfyNode):
         if values.get("tags", "").strip() or values.get("operation") in _NEEDS_NO_TAGS:
             config = replace(config, tag_edits=(*dataset.tag_edits, settings_from(TagEdit, values)))
         examples = with_edits(scan(config), config).examples
-        lines = [f"{each.name}: {prepared_caption(each.caption, config)}" for each in examples]
+        lines = [f"{each.name}: {prepared_caption(each.caption, settings_of(each, config))}" for each in examples]
         captions = "\n".join(lines)
         return io.NodeOutput(config, captions, ui=ui.PreviewText(captions))
 

@@ -10,7 +10,7 @@ import folder_paths
 from comfy_api.latest import io, ui
 
 from ..trainer_core.config import DatasetConfig
-from ..trainer_core.data.captions import parse_tags, prepared_caption
+from ..trainer_core.data.captions import parse_tags, prepared_caption, settings_of
 from ..trainer_core.data.edits import with_edits
 from ..trainer_core.data.examples import scan
 from ..trainer_core.data.pictures import read_picture
@@ -92,7 +92,7 @@ class PreviewDataset(io.ComfyNode):
     @plainly
     def execute(cls, dataset: DatasetConfig, page: int = 1, per_page: int = 16, tag: str = "") -> io.NodeOutput:
         examples = with_edits(scan(dataset), dataset).examples
-        captions = [prepared_caption(each.caption, dataset) for each in examples]
+        captions = [prepared_caption(each.caption, settings_of(each, dataset)) for each in examples]
         shown = [each for each in zip(examples, captions) if _is_wanted(each[1], tag)]
         pages = max(1, -(-len(shown) // per_page))
         start = (min(page, pages) - 1) * per_page

@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer_core.config import DatasetConfig
+from trainer_core.config import DatasetConfig, TagEdit
+from trainer_core.data.captions import training_caption
 from trainer_core.data.dataset import read_dataset
 from trainer_core.data.dataset_files import described_folders
 from trainer_core.data.examples import scan
-from trainer_core.errors import DataError
+from trainer_core.errors import ConfigError, DataError
 
 CONFIG = """
 [general]
@@ -84,8 +85,53 @@ def test_nothing_but_regularisation_is_refused(described):
 
 
 def test_settings_in_the_file_that_differ_are_said(described):
-    (warning,) = [each for each in scan(DatasetConfig(str(described), 768)).warnings if "decide" in each]
-    assert "shuffle_caption True, resolution 512, but the settings decide" in warning
+    warnings = [each for each in scan(DatasetConfig(str(described), 768)).warnings if "decide" in each]
+    assert "dataset.toml decides for its pictures: shuffle_caption True" in warnings[0]
+    assert "has resolution 512, but the settings decide" in warnings[1]
+
+
+def test_captions_of_a_subset_follow_its_own_settings(described, draw):
+    draw(described.parent / "dogs" / "d.png", seed=4)
+    (described.parent / "dogs" / "d.txt").write_text("dog, a, b, c, d, e, f\n{bark}")
+    described.write_text(
+        CONFIG
+        + """
+  [[datasets.subsets]]
+  image_dir = "dogs"
+  keep_tokens = 1
+  enable_wildcard = true
+  caption_tag_dropout_rate = 1.0
+  flip_aug = true
+"""
+    )
+    dataset = read_dataset(DatasetConfig(str(described), keep_tokens=5, bucket_reso_steps=32))
+    by_name = {each.path.name: each for each in dataset.examples}
+    config = DatasetConfig(str(described), keep_tokens=5)
+    assert {training_caption(by_name["d.png"], config, 0, epoch) for epoch in range(20)} == {"dog", "bark"}
+    assert training_caption(by_name["a.png"], config, 0, 1) == "zwx, a cat end"
+    decided, other = [each for each in dataset.warnings if "decide" in each]
+    assert "shuffle_caption True, keep_tokens 1 for dogs, enable_wildcard True for dogs" in decided
+    assert "flip_aug True for dogs" in other
+
+
+def test_a_subset_s_caption_settings_determine_the_run(described):
+    before = read_dataset(DatasetConfig(str(described))).fingerprint()
+    described.write_text(CONFIG.replace("shuffle_caption = true", "shuffle_caption = false"))
+    assert read_dataset(DatasetConfig(str(described))).fingerprint() != before
+
+
+def test_edits_spare_one_mark(described):
+    marked = CONFIG.replace('  caption_suffix = "end"', '  keep_tokens_separator = "|||"')
+    described.write_text(marked)
+    edit = TagEdit("remove", "cat")
+    with pytest.raises(
+        ConfigError, match=r"edits spare one keep_tokens_separator, but the subsets have '' and '\|\|\|'"
+    ):
+        read_dataset(DatasetConfig(str(described), tag_edits=(edit,)))
+    described.write_text(marked.replace("[general]", '[general]\nkeep_tokens_separator = "|||"'))
+    (described.parent / "cats" / "a.txt").write_text("cat ||| hat")
+    dataset = read_dataset(DatasetConfig(str(described), tag_edits=(edit,)))
+    assert dataset.examples[0].caption == "zwx, |||, hat"
 
 
 def test_keys_that_nothing_here_knows_are_said(described):
@@ -109,6 +155,22 @@ def test_keys_that_nothing_here_knows_are_said(described):
             "num_repeats is '2'; give it as int",
         ),
         ('[[datasets]]\n[[datasets.subsets]]\nimage_dir = "cats"\nnum_repeats = true', "num_repeats is True"),
+        (
+            '[[datasets]]\n[[datasets.subsets]]\nimage_dir = "cats"\nkeep_tokens = "two"',
+            r'dataset.toml: "keep_tokens" .*two',
+        ),
+        (
+            '[[datasets]]\n[[datasets.subsets]]\nimage_dir = "cats"\ncaption_dropout_rate = 2',
+            r'dataset.toml: "caption_dropout_rate" is 2',
+        ),
+        (
+            '[[datasets]]\n[[datasets.subsets]]\nimage_dir = "cats"\nkeep_tokens_separator = ","',
+            "keep_tokens_separator ',' has a comma",
+        ),
+        (
+            '[[datasets]]\n[[datasets.subsets]]\nimage_dir = "cats"\ntoken_warmup_step = 0.5',
+            "a share of the run; give steps",
+        ),
         ("[[datasets]]\n[[datasets.subsets]]\nimage_dir = 3", "image_dir is 3; give it as str"),
     ],
 )

@@ -36,6 +36,11 @@ def with_trigger(caption: str, trigger_word: str) -> str:
     return format_tags(trigger + _without(parse_tags(caption), trigger))
 
 
+def settings_of(example: Example, config: DatasetConfig) -> DatasetConfig:
+    """The settings for one picture's captions: the run's, but for those that a dataset file gives its subset."""
+    return replace(config, **dict(example.caption_settings)) if example.caption_settings else config
+
+
 def prepared_caption(caption: str, config: DatasetConfig) -> str:
     """The caption that a picture is trained with when nothing is left to chance: trigger word first, and of lines and
     wildcards the first choice."""
@@ -58,6 +63,7 @@ def training_caption(
     stays in any case. A regularisation picture, which shows what the trigger word does not mean, has no trigger word.
 
     With `caption_variants` n, a picture's visits take n captions in turn."""
+    config = settings_of(example, config)
     dice = random.Random(f"caption of {example.digest} in turn {turn} of epoch {epoch} from {seed}")
     if dice.random() < config.caption_dropout_rate or _is_captionless(epoch, config):
         return ""

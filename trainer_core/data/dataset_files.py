@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from ..config import DatasetConfig
-from ..errors import DataError
+from ..errors import ConfigError, DataError
+from ..settings import from_json
 from .caption_files import CAPTION_SUFFIXES, decode_caption
+from .captions import check_caption_settings
 from .folders import Folder, is_picture, listed, listed_names
 from .names import named, printable
 from .sidecars import caption_of
@@ -29,26 +31,33 @@ _OWN_KEYS: Mapping[str, tuple[type, ...]] = {
     "caption_suffix": (str,),
     "metadata_file": (str,),
 }
-_SETTINGS = {each.name for each in fields(DatasetConfig)} - {"folder", "caption_prefix", "caption_suffix"}
+# what becomes of a subset's captions, which the file decides, as it does in sd-scripts
+_CAPTION_SETTINGS = (
+    *("shuffle_caption", "keep_tokens", "keep_tokens_separator", "secondary_separator", "enable_wildcard"),
+    *("caption_dropout_rate", "caption_dropout_every_n_epochs", "caption_tag_dropout_rate"),
+    *("token_warmup_min", "token_warmup_step"),
+)
+_SETTINGS = {each.name for each in fields(DatasetConfig)} - {"folder", *_OWN_KEYS, *_CAPTION_SETTINGS}
+_SILENT = (False, None, "", 0, [], ",")  # says nothing; the comma is sd-scripts' caption_separator
 
 
 def described_folders(file: Path, config: DatasetConfig, warnings: list[str]) -> list[Folder]:
     """The folders that a dataset file describes, relative paths from the file's own folder.
 
     `[general]` < `[[datasets]]` < `[[datasets.subsets]]` of sd-scripts, with image_dir, num_repeats, class_tokens,
-    is_reg, caption_extension, caption_prefix, caption_suffix and metadata_file; or a metadata JSON (`meta_cap.json`,
-    `meta_lat.json`: pictures with their captions and tags). All else in the file is a setting, and those of the run
-    win: a warning says which differ. Raises DataError for a file that cannot be read or describes no pictures."""
+    is_reg, caption_extension, caption_prefix, caption_suffix, metadata_file and the settings of shuffling, dropout,
+    wildcards and warm-up, each for its subset; or a metadata JSON (`meta_cap.json`, `meta_lat.json`: pictures with
+    their captions and tags). All else in the file is a setting of the run, and the run's own win: a warning says which
+    differ, for which subsets. Raises DataError for a file that cannot be read or describes no pictures."""
     values = _read(file)
     if file.suffix.lower() == ".json" and "datasets" not in values:
         return [_of_metadata(file, file.parent, values, warnings)]
-    found, other_keys = [], {}
-    for subset in _subsets(values, file):
-        found.append(_of_subset(subset, file, warnings))
-        other_keys |= {key: value for key, value in subset.items() if key not in _OWN_KEYS}
+    subsets = list(_subsets(values, file))
+    found = [_of_subset(subset, file, warnings) for subset in subsets]
     if not found:
         raise DataError(f"{named(file)} has no subsets; add [[datasets]] and [[datasets.subsets]] with an image_dir")
-    warnings.extend(_about_settings(other_keys, file, config))
+    names = [each.name for each in found]
+    warnings.extend(_about_settings(list(zip(names, subsets)), file, config))
     return found
 
 
@@ -123,7 +132,22 @@ def _of_subset(values: Mapping[str, Any], file: Path, warnings: list[str]) -> Fo
         found.captions,
         values.get("caption_prefix") or "",
         values.get("caption_suffix") or "",
+        _caption_settings(values, file),
     )
+
+
+def _caption_settings(values: Mapping[str, Any], file: Path) -> tuple[tuple[str, Any], ...]:
+    given = {key: values[key] for key in _CAPTION_SETTINGS if values.get(key) is not None}
+    try:
+        config = from_json(DatasetConfig, {"folder": str(file), **given})
+        check_caption_settings(config)
+    except ConfigError as error:
+        raise DataError(f"{named(file)}: {error}") from None
+    if 0 < config.token_warmup_step < 1:  # of which run, its file cannot say
+        raise DataError(
+            f"{named(file)}: token_warmup_step is {config.token_warmup_step}, a share of the run; give steps"
+        )
+    return tuple((key, getattr(config, key)) for key in given)
 
 
 def _of_folder(path: Path, caption_extension: str, file: Path, warnings: list[str]) -> Folder:
@@ -167,14 +191,40 @@ def _within(file: Path, path: str) -> Path:
     return (file.parent / os.path.expanduser(path)).absolute()  # unlike Path's, leaves a ~ of nobody as it is
 
 
-def _about_settings(values: Mapping[str, Any], file: Path, config: DatasetConfig) -> Iterator[str]:
-    differing = [key for key, value in values.items() if key in _SETTINGS and _plain(value) != getattr(config, key)]
-    unknown = [key for key, value in values.items() if key not in _SETTINGS and value not in (False, None, "", 0, [])]
+def _about_settings(
+    subsets: Sequence[tuple[str, Mapping[str, Any]]], file: Path, config: DatasetConfig
+) -> Iterator[str]:
+    """subsets: each with its folder's name."""
+    decided = list(_differing(subsets, _CAPTION_SETTINGS, config))
+    differing = list(_differing(subsets, sorted(_SETTINGS), config))
+    unknown = {
+        key
+        for _, values in subsets
+        for key, value in values.items()
+        if key not in {*_SETTINGS, *_CAPTION_SETTINGS, *_OWN_KEYS} and value not in _SILENT
+    }
+    if decided:
+        yield f"{named(file)} decides for its pictures: {', '.join(decided)}"
     if differing:
-        said = ", ".join(f"{key} {_plain(values[key])!r}" for key in differing)
+        said = ", ".join(differing)
         yield f"{named(file)} has {said}, but the settings decide; import the file as a recipe, too, to follow it"
     if unknown:
-        yield f"{named(file)}: {listed_names(unknown)} without effect here"
+        yield f"{named(file)}: {listed_names(sorted(unknown))} without effect here"
+
+
+def _differing(
+    subsets: Sequence[tuple[str, Mapping[str, Any]]], keys: Sequence[str], config: DatasetConfig
+) -> Iterator[str]:
+    """`keep_tokens 2`, or `keep_tokens 2 for cats` where others say otherwise: what is not as in the settings."""
+    for key in keys:
+        own = getattr(config, key)
+        names_of: dict[str, list[str]] = {}
+        for name, values in subsets:
+            if values.get(key) is not None and _plain(values[key]) != own:
+                names_of.setdefault(repr(_plain(values[key])), []).append(name)
+        for value, names in names_of.items():
+            where = f" for {listed_names(names)}" if len(names) < len(subsets) else ""
+            yield f"{key} {printable(value)}{where}"
 
 
 def _plain(value: Any) -> Any:

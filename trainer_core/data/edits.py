@@ -11,22 +11,32 @@ from dataclasses import replace
 
 from ..config import DatasetConfig, TagEdit
 from ..errors import ConfigError
-from .captions import format_tags, parse_tags
+from .captions import format_tags, parse_tags, settings_of
 from .examples import Dataset
 
 _LONGEST_PATTERN = 500
 
 
 def with_edits(dataset: Dataset, config: DatasetConfig) -> Dataset:
-    """The dataset with `config.tag_edits` made in its captions. Raises ConfigError for an edit that cannot be done."""
+    """The dataset with `config.tag_edits` made in its captions.
+
+    Raises ConfigError for an edit that cannot be done, also where subsets have different marks that it should spare."""
     if not config.tag_edits:
         return dataset
     lines = [example.caption.split("\n") for example in dataset.examples]  # several where captions have wildcards
     flat = [line for each in lines for line in each]
-    edited = iter(edited_captions(flat, config.tag_edits, config.keep_tokens_separator))
+    edited = iter(edited_captions(flat, config.tag_edits, _mark_of(dataset, config)))
     captions = ["\n".join(next(edited) for _ in each) for each in lines]
     examples = [replace(example, caption=caption) for example, caption in zip(dataset.examples, captions)]
     return replace(dataset, examples=tuple(examples))
+
+
+def _mark_of(dataset: Dataset, config: DatasetConfig) -> str:
+    marks = {settings_of(example, config).keep_tokens_separator.strip() for example in dataset.examples}
+    if len(marks) > 1:
+        said = " and ".join(repr(mark) for mark in sorted(marks))
+        raise ConfigError(f"edits spare one keep_tokens_separator, but the subsets have {said}; give all the same")
+    return marks.pop() if marks else ""
 
 
 def edited_captions(captions: Sequence[str], edits: Sequence[TagEdit], keep_tokens_separator: str = "") -> list[str]:

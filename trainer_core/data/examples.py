@@ -8,8 +8,9 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from ..config import DatasetConfig
 from ..errors import DataError
@@ -33,7 +34,8 @@ class Example:
     height) after EXIF orientation. digest: sha256 of the picture file, hex. folder: the name of its folder.
     class_tokens: what follows the number in a kohya folder's name. is_reg: whether it shows the class rather than the
     subject. mask: the file of its mask, if it has one, and that file's digest. caption_path: the file that the
-    caption was read from, None where there is none."""
+    caption was read from, None where there is none. caption_settings: those about captions that are other ones for
+    this picture (`captions.settings_of`)."""
 
     path: Path
     repeats: int
@@ -46,6 +48,7 @@ class Example:
     mask: Path | None = None
     mask_digest: str = ""
     caption_path: Path | None = None
+    caption_settings: tuple[tuple[str, Any], ...] = ()
 
     @property
     def name(self) -> str:
@@ -150,7 +153,8 @@ def dirs_of(examples: Sequence[Example]) -> dict[str, dict[str, int]]:
 
 
 def _deciding(example: Example) -> tuple[object, ...]:
-    always = (example.digest, example.caption, example.repeats)
+    always: tuple[object, ...] = (example.digest, example.caption, example.repeats)
+    always += (example.caption_settings,) if example.caption_settings else ()
     return (*always, example.is_reg, example.mask_digest) if example.is_reg or example.mask else always
 
 
@@ -166,6 +170,7 @@ def _existing(folder: str) -> Path:
 
 
 def _examples_of(folder: Folder, config: DatasetConfig, warnings: list[str]) -> list[Example]:
+    config = replace(config, **dict(folder.caption_settings))
     pictures = [path for name, path in folder.files.items() if is_picture(name)]
     foreign = [name for name in folder.files if is_foreign(name)]
     if foreign:
@@ -186,6 +191,7 @@ def _examples_of(folder: Folder, config: DatasetConfig, warnings: list[str]) -> 
             folder.class_tokens,
             folder.is_reg,
             caption_path=each.caption_path,
+            caption_settings=folder.caption_settings,
         )
         for each in captioned
     ]

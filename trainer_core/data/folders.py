@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ..errors import DataError
 from .caption_files import CAPTION_SUFFIXES
@@ -24,7 +25,8 @@ class Folder:
 
     name: as metadata and masks know it. class_tokens: the caption of pictures that have none. files: by name, sorted.
     caption_suffixes: those of caption files, the first that is there is read. captions: by the picture's path, where a
-    file has them all; then no caption file is read. caption_prefix and caption_suffix: put around each caption."""
+    file has them all; then no caption file is read. caption_prefix and caption_suffix: put around each caption.
+    caption_settings: those of `DatasetConfig` about captions that are other ones here."""
 
     path: Path
     name: str
@@ -36,6 +38,7 @@ class Folder:
     captions: Mapping[Path, str] | None = None
     caption_prefix: str = ""
     caption_suffix: str = ""
+    caption_settings: tuple[tuple[str, Any], ...] = ()
 
 
 def training_folders(root: Path, set_aside: set[Path], warnings: list[str]) -> list[Folder]:

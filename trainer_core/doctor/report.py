@@ -13,7 +13,7 @@ from typing import Any
 from ..config import DatasetConfig
 from ..data.batches import count_steps
 from ..data.buckets import Placement, assign_buckets, bucket_warnings
-from ..data.captions import parse_tags, prepared_caption
+from ..data.captions import parse_tags, prepared_caption, settings_of
 from ..data.dataset import read_dataset
 from ..data.examples import Dataset, Example, home_of
 from ..tagging.history import FOLDER, written_caption
@@ -161,7 +161,7 @@ def examine(
     every_repeats = [each.repeats for each in dataset.examples]
     examples = dataset.subjects
     placements = tuple(every_placement[: len(examples)])  # regularisation pictures stand behind the others
-    captions = [prepared_caption(each.caption, config) for each in examples]
+    captions = [prepared_caption(each.caption, settings_of(each, config)) for each in examples]
     tags = [parse_tags(caption) for caption in captions]
     found = measured(examples, kept_in or home_of(config.folder) / FOLDER)
     groups = look_alikes([found[each.digest].looks if each.digest in found else None for each in examples])
