@@ -167,7 +167,7 @@ def _fail_at_step(monkeypatch, host, step):
 
     def failing(*args):
         if next(calls) > step:
-            raise torch.OutOfMemoryError("out of memory")
+            raise torch.cuda.OutOfMemoryError("out of memory")
         return predict(*args)
 
     monkeypatch.setattr(host, "predict", failing)
@@ -188,7 +188,7 @@ def test_what_was_trained_before_a_failure_is_kept(tiny_host, make_config, monke
 @pytest.mark.parametrize(
     "error",
     [
-        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB"),
+        torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB"),
         RuntimeError("MPS backend out of memory"),
         RuntimeError("[enforce fail at alloc_cpu.cpp:120] DefaultCPUAllocator: can't allocate memory"),
         MemoryError(),
