@@ -26,7 +26,8 @@ LAYERS = (
     {"files", "hosts", "networks"},
     {"advice", "download", "recipes", "tagging"},
     {"doctor", "plan"},
-    {"convert", "dataset_commands", "docs_table", "footprint", "learner", "run", "sampling", "telling", "watch"},
+    {"convert", "dataset_commands", "docs_table", "footprint", "learner", "material", "record", "run", "sampling"}
+    | {"telling", "watch"},
     {"session"},
     {"train"},
     {"demo"},

@@ -15,8 +15,9 @@ from .events import EpochEnded, Event, Finished, Planned, Stepped, Warned
 from .footprint import is_out_of_memory, out_of_memory
 from .hosts.base import never
 from .plan import make_plan
+from .record import run_folder_for, settled
 from .sampling import previews
-from .session import Session, open_session, run_folder_for, settled
+from .session import Session, open_session
 
 if TYPE_CHECKING:
     from .hosts.base import Host
@@ -49,7 +50,7 @@ def _run(config: TrainConfig, host: Host, is_cancelled: Callable[[], bool]) -> I
         if not folder.is_finished():
             with open_session(plan, host, folder) as session:
                 for event in _epochs(session, is_cancelled):
-                    session.record(event)
+                    session.record.of(event)
                     yield event
                 trained_steps = session.steps_taken
             folder.finish()
@@ -58,7 +59,7 @@ def _run(config: TrainConfig, host: Host, is_cancelled: Callable[[], bool]) -> I
 
 def _epochs(session: Session, is_cancelled: Callable[[], bool]) -> Iterator[Event]:
     yield from session.prepared()
-    yield from session.fill_latents()
+    yield from session.material.fill_pictures()
     yield from session.catch_up()
     for epoch in session.epochs_left():
         windows = session.begin_epoch(epoch)
@@ -97,10 +98,10 @@ def _accumulate(session: Session, epoch: int, window: tuple[Batch, ...]) -> Tens
 
 def _loss(session: Session, epoch: int, batch: Batch, seed: int) -> Tensor:
     """How far the network is from predicting what was added to this batch."""
-    host, objective = session.host, session.objective
-    latents, sizes = session.latents.get(batch)
+    host, objective, material = session.host, session.objective, session.material
+    latents, sizes = material.latents.get(batch)
     question = objective.question(latents, seeded(seed, latents.device))
     session.network.begin(seed)
     cond = session.conditioning(epoch, batch)
     prediction = host.predict(question.x_t, question.t, cond.sized(sizes) if host.family.has_sizes else cond)
-    return objective.judge(prediction, question, session.masks.get(batch), session.importance(batch))
+    return objective.judge(prediction, question, material.masks.get(batch), material.importance(batch))

@@ -61,7 +61,7 @@ def test_variants_beyond_the_room_are_encoded_again_and_train_the_same(tiny_host
     shuffled = {"shuffle_caption": True, "caption_variants": 5}
     settings = {"max_train_epochs": 4, "dataset": shuffled, "network": FROZEN}
     kept = list(train(make_config(**settings), tiny_host))
-    monkeypatch.setattr("trainer_core.session._KEPT_TEXT_BYTES", 0)
+    monkeypatch.setattr("trainer_core.material._KEPT_TEXT_BYTES", 0)
     forgotten = list(train(make_config(output_name="forgotten", **settings), tiny_host))
     assert (max(captions_cached(kept)), max(captions_cached(forgotten))) == (10, 15), "the fourth epoch brings none"
     ours, theirs = weights_of(kept), weights_of(forgotten)
