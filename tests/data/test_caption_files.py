@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from trainer_core.data.caption_files import CaptionIndex, decode_caption, read_caption
 from trainer_core.data.examples import scan
 from trainer_core.data.sidecars import tags_of_sidecar
+from trainer_core.data.spaced_tags import parted_at_spaces
 from trainer_core.errors import DataError
+from trainer_core.tagging.browsing import BrowsedDataset
 from trainer_core.tagging.history import CaptionHistory
 
 
@@ -122,12 +124,61 @@ def test_several_lines_are_kept_for_wildcards(tmp_path, draw, configured):
     assert both.examples[0].caption == "a cat\na {red|blue} hat" and not both.warnings
 
 
-def test_tags_with_spaces_between_are_said_with_the_cure(tmp_path, draw, configured):
-    for i, text in enumerate(["1girl long_hair blue_eyes", "solo halo_(object) school_uniform", "1girl, long_hair"]):
-        draw(tmp_path / f"{i}.png", seed=i)
-        (tmp_path / f"{i}.txt").write_text(text)
-    (warning,) = scan(configured()).warnings
-    assert "no commas" in warning and "--edit regex" in warning
+GRABBER = ("1girl long_hair blue_eyes", "solo halo_(object) school_uniform u_u", "smile")
+
+
+def write_captions(folder: Path, draw, texts) -> None:
+    for i, text in enumerate(texts):
+        draw(folder / f"{i}.png", seed=i)
+        (folder / f"{i}.txt").write_text(text)
+
+
+def test_tags_with_spaces_between_are_read_as_tags(tmp_path, draw, configured):
+    write_captions(tmp_path, draw, GRABBER)
+    found = scan(configured())
+    assert [each.caption for each in found.examples] == [
+        "1girl, long hair, blue eyes",
+        "solo, halo (object), school uniform, u_u",
+        "smile",
+    ]
+    (warning,) = found.warnings
+    assert "tags with spaces between and are read so" in warning and "caption_separator to comma" in warning
+    plain = scan(configured(caption_separator="comma"))
+    assert plain.warnings == () and plain.examples[0].caption == GRABBER[0]
+    assert plain.fingerprint() != found.fingerprint()
+
+
+def test_where_there_is_doubt_only_the_settings_part_tags_at_spaces(tmp_path, draw, configured):
+    write_captions(tmp_path, draw, [*GRABBER, "1girl, long hair", "blush red_eyes cat_ears"])
+    doubtful = scan(configured())
+    assert doubtful.examples[0].caption == GRABBER[0]
+    assert any("set caption_separator to space" in each for each in doubtful.warnings)
+    told = scan(configured(caption_separator="space"))
+    assert [each.caption for each in told.examples][::3] == ["1girl, long hair, blue eyes", "1girl, long hair"]
+    assert told.warnings == ()
+
+
+def test_downloaders_files_are_parted_already(tmp_path, draw, configured):
+    write_captions(tmp_path, draw, GRABBER)
+    draw(tmp_path / "z.jpg", seed=9)
+    (tmp_path / "z.jpg.json").write_text(json.dumps({"tags": ["long_hair"]}))
+    assert scan(configured(caption_separator="space")).examples[-1].caption == "long hair"
+
+
+def test_spaced_tags_are_edited_as_tags(tmp_path, draw, configured):
+    write_captions(tmp_path, draw, GRABBER)
+    browsed = BrowsedDataset(configured(), scan(configured()).examples)
+    assert browsed.pictures()[0].caption == "1girl, long hair, blue eyes"
+    assert browsed.remove_tag("long hair") == 1
+    assert (tmp_path / "0.txt").read_text() == "1girl, blue eyes"
+    assert browsed.pictures()[0].caption == "1girl, blue eyes"
+
+
+@given(st.text(max_size=60))
+def test_parting_at_spaces_twice_is_parting_once(caption):
+    once = parted_at_spaces(caption)
+    if all("," in line or len(line.split()) != 1 for line in caption.split("\n")):
+        assert parted_at_spaces(once) == once
 
 
 def test_a_sentence_with_a_trigger_word_is_no_list_of_tags(tmp_path, draw, configured):

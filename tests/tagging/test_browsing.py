@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from trainer_core.config import DatasetConfig
 from trainer_core.data.examples import scan
@@ -41,6 +42,16 @@ def test_pictures_are_listed_with_what_their_files_say(browse):
     assert captions(browsed) == ["cat, hat", "", ""]
     assert [each.name for each in browsed.pictures()] == ["cats/00.png", "cats/01.png", "cats/02.png"]
     assert browsed.newest_change() is None
+
+
+def test_a_caption_file_wins_over_what_a_downloader_left(tmp_path):
+    Image.new("RGB", (64, 64), "red").save(tmp_path / "a.jpg")
+    (tmp_path / "a.jpg.json").write_text('{"tags": "1girl long_hair"}')
+    config = DatasetConfig(str(tmp_path), resolution=64)
+    browsed = BrowsedDataset(config, scan(config).examples)
+    assert captions(browsed) == ["1girl, long hair"]
+    (tmp_path / "a.txt").write_text("by hand")
+    assert captions(browsed) == ["by hand"]
 
 
 def test_keys_stay_when_a_picture_is_added(browse):

@@ -77,3 +77,14 @@ def test_an_unknown_category_is_named(root, wd_tagger, capsys):
     tagger = str(wd_tagger(np.zeros((3, 6))))
     assert main(["captions", str(root), "--drop_category", "characters", "--tagger", tagger]) == 1
     assert 'did you mean "character"?' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["--edit", "remove", "hat", "--write"], ["--undo"]])
+def test_a_file_that_describes_a_dataset_is_not_written_into(root, tmp_path, capsys, words):
+    described = tmp_path / "set.toml"
+    described.write_text('[[datasets]]\n[[datasets.subsets]]\nimage_dir = "cats"\ncaption_extension = ".txt"\n')
+    before = texts(root)
+    assert main(["captions", str(described), *words]) == 1
+    said = capsys.readouterr().err
+    assert "set.toml is a file that describes a dataset" in said and "name a folder of its pictures" in said
+    assert texts(root) == before and not (tmp_path / ".lazylora").exists()

@@ -19,6 +19,7 @@ TAG_OPERATIONS = (
     "drop_traits",
 )
 CAPTION_SOURCES = ("files", "none")
+CAPTION_SEPARATORS = ("auto", "comma", "space")
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ class DatasetConfig:
         1, help="Tags that the warm-up begins with, besides the kept ones.", ge=0, advanced=True
     )
     token_warmup_step: float = setting(
-        0,
+        0.0,
         help="Step from which all tags are seen, more and more of them before; below 1 a share of the run, 0 is no "
         "warm-up.",
         ge=0,
@@ -122,5 +123,12 @@ class DatasetConfig:
         help="Different captions of a picture that chance may make, each encoded once, while no text encoder is "
         "trained: more is more variety, fewer saves time and memory; 0 is a new one at each visit.",
         ge=0,
+        advanced=True,
+    )
+    caption_separator: str = setting(
+        "auto",
+        help="What parts the tags in caption files: auto takes spaces where all of a folder's are a booru's tags, with "
+        "underscores and no commas, as imgbrd-grabber writes them.",
+        choices=CAPTION_SEPARATORS,
         advanced=True,
     )

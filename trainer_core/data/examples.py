@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -15,14 +14,14 @@ from typing import Any
 from ..config import DatasetConfig
 from ..errors import DataError
 from .buckets import Size, check_bucket_settings, why_too_small
-from .caption_files import CaptionIndex, read_caption
+from .caption_files import CaptionIndex, is_plain_caption, read_caption
 from .captions import parse_tags
 from .dataset_files import DATASET_FILE_SUFFIXES, described_folders
 from .folders import Folder, is_foreign, is_picture, listed_names, training_folders
 from .names import named, printable
 from .pictures import PictureFacts, inspect_picture
+from .spaced_tags import are_spaced, look_spaced, parted_at_spaces
 
-_UNDERSCORED = re.compile(r"\S+_\S+")
 _MOST_NAMED = 10  # files named one by one before "and N more"
 
 
@@ -35,7 +34,7 @@ class Example:
     class_tokens: what follows the number in a kohya folder's name. is_reg: whether it shows the class rather than the
     subject. mask: the file of its mask, if it has one, and that file's digest. caption_path: the file that the
     caption was read from, None where there is none. caption_settings: those about captions that are other ones for
-    this picture (`captions.settings_of`)."""
+    this picture (`captions.settings_of`). is_spaced: whether tags have spaces between them in that file."""
 
     path: Path
     repeats: int
@@ -49,6 +48,7 @@ class Example:
     mask_digest: str = ""
     caption_path: Path | None = None
     caption_settings: tuple[tuple[str, Any], ...] = ()
+    is_spaced: bool = False
 
     @property
     def name(self) -> str:
@@ -108,6 +108,7 @@ class _Captioned:
     text: str
     caption_path: Path | None = None
     lacks: str = ""  # "no caption file" or "an empty caption file"
+    is_spaced: bool = False
 
 
 def scan(config: DatasetConfig) -> Dataset:
@@ -192,6 +193,7 @@ def _examples_of(folder: Folder, config: DatasetConfig, warnings: list[str]) -> 
             folder.is_reg,
             caption_path=each.caption_path,
             caption_settings=folder.caption_settings,
+            is_spaced=each.is_spaced,
         )
         for each in captioned
     ]
@@ -259,7 +261,32 @@ def _captioned(
         else:
             found.append(_Captioned(picture, folder.class_tokens, path, lacks="an empty caption file"))
     _refuse(config, warnings, unreadable)
+    found = _parted(folder, found, config, warnings)
     warnings.extend(_caption_warnings(folder, found, latin1, long))
+    return found
+
+
+def _parted(folder: Folder, found: list[_Captioned], config: DatasetConfig, warnings: list[str]) -> list[_Captioned]:
+    """The captions with commas between their tags where their files have spaces, for certain or by the settings."""
+    written = [each for each in found if each.caption_path is not None and is_plain_caption(each.caption_path)]
+    texts = [each.text for each in written if not each.lacks]
+    is_certain = config.caption_separator == "auto" and are_spaced(texts)
+    if config.caption_separator == "space" or is_certain:
+        if is_certain:
+            warnings.append(
+                f"{folder.name}: the captions are tags with spaces between and are read so, as imgbrd-grabber writes "
+                "them; set caption_separator to comma if they are not"
+            )
+        spaced = {each.path for each in written if not each.lacks}
+        return [
+            replace(each, text=parted_at_spaces(each.text), is_spaced=True) if each.path in spaced else each
+            for each in found
+        ]
+    if config.caption_separator == "auto" and look_spaced(texts):
+        warnings.append(
+            f"{folder.name}: most captions are words with underscores and no commas, as imgbrd-grabber writes tags, "
+            "but some have commas: each without is taken as one tag; set caption_separator to space to part them"
+        )
     return found
 
 
@@ -285,11 +312,6 @@ def _caption_warnings(
         yield f"{where}: {listed_names(latin1)}: not UTF-8, read as Latin-1; save as UTF-8 if letters look wrong"
     if long:
         yield f"{where}: {listed_names(long)}: several lines, of which the first is the caption; join them to use all"
-    if _lacks_commas([each.text for each in found]):
-        yield (
-            f"{where}: the captions are words with underscores and no commas, as imgbrd-grabber writes tags: each is "
-            'taken as one tag; `captions FOLDER --edit regex " +" ", " --edit regex _ " " --write` parts them'
-        )
     by_stem: dict[Path, list[str]] = {}
     for each in found:
         if each.caption_path is not None:
@@ -297,9 +319,3 @@ def _caption_warnings(
     for names in by_stem.values():
         if len(names) > 1:
             yield f"{where}: {' and '.join(names)} share one caption and are both trained; rename one if they differ"
-
-
-def _lacks_commas(captions: Sequence[str]) -> bool:
-    """Whether most captions are a booru's tags with spaces between: no comma, and several words with underscores."""
-    parted = [caption for caption in captions if "," not in caption and len(_UNDERSCORED.findall(caption)) > 1]
-    return len(parted) * 2 > len(captions)

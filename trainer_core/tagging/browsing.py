@@ -11,13 +11,12 @@ from pathlib import Path
 from PIL import Image
 
 from ..config import DatasetConfig, TagEdit
-from ..data.caption_files import read_caption
 from ..data.captions import parse_tags
 from ..data.edits import edited_captions
 from ..data.examples import Example
 from ..data.pictures import read_picture
 from ..errors import DataError
-from .history import CaptionHistory, Undone, Written, caption_file
+from .history import CaptionHistory, Undone, Written, caption_file, caption_in
 
 _LONGEST_CAPTION = 20_000
 
@@ -110,7 +109,7 @@ def _key(path: Path) -> str:
 def _caption(example: Example) -> str:
     """What the file says that an edit would write; before there is one, what a downloader left."""
     files = (caption_file(example), example.caption_path)
-    return next((read_caption(path).text for path in files if path is not None and path.is_file()), "")
+    return next((caption_in(path, example) for path in files if path is not None and path.is_file()), "")
 
 
 def _is_unicode(text: str) -> bool:

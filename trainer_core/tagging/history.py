@@ -17,6 +17,8 @@ from filelock import FileLock
 
 from ..data.caption_files import CAPTION_SUFFIXES, decode_caption, is_plain_caption, read_caption
 from ..data.examples import Example
+from ..data.names import printable
+from ..data.spaced_tags import parted_at_spaces
 from ..errors import DataError
 from ..files.atomic import write_atomically
 
@@ -44,8 +46,16 @@ class Undone:
 
 
 def written_caption(example: Example) -> str:
-    """What the picture's caption file says; "" where there is none, whatever the folder's name says instead."""
-    return read_caption(example.caption_path).text if example.caption_path is not None else ""
+    """What the picture's caption file says, with commas between tags.
+
+    "" where there is none, whatever the folder's name says instead."""
+    return caption_in(example.caption_path, example) if example.caption_path is not None else ""
+
+
+def caption_in(path: Path, example: Example) -> str:
+    """What one of the picture's caption files says, with commas between tags."""
+    text = read_caption(path).text
+    return parted_at_spaces(text) if example.is_spaced and "_" in text else text
 
 
 def caption_file(example: Example) -> Path:
@@ -70,6 +80,7 @@ class CaptionHistory:
         Only the first line with text is replaced, as that is what training reads; a file that was no UTF-8 becomes it.
         Files that say so already are not touched. Raises DataError for a file that cannot be written or lies outside
         the dataset's folder."""
+        self._require_folder()
         changes: dict[str, dict[str, str | None]] = {}
         for example, caption in captions.items():
             path = caption_file(example)
@@ -160,8 +171,16 @@ class CaptionHistory:
             )
         return path
 
+    def _require_folder(self) -> None:
+        if self._root.is_file():
+            raise DataError(
+                f"{printable(self._root.name)} is a file that describes a dataset, and captions are written into one "
+                "folder at a time; name a folder of its pictures instead, or correct what the file itself says"
+            )
+
     @contextmanager
     def _locked(self) -> Iterator[None]:
+        self._require_folder()
         try:
             self._entries.mkdir(parents=True, exist_ok=True)
             with FileLock(self._root / FOLDER / "captions.lock"):
