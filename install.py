@@ -24,6 +24,8 @@ ROOT = Path(__file__).resolve().parent
 ENVIRONMENT = ROOT / ".venv"
 STAMP = ENVIRONMENT / "lazylora.json"
 COMMANDS = {"demo": ("trainer_core", "demo"), "test": ("pytest",)}
+# What follows where nothing is handed on: the whole suite, by two workers that take a file each.
+UNASKED = {"test": ("-n", "2", "--dist", "loadfile")}
 OLDEST, NEWEST = (3, 10), (3, 13)
 
 # What every host brings. Never installed, upgraded or reinstalled by us.
@@ -69,7 +71,7 @@ def main(arguments):
     except KeyboardInterrupt:
         say("stopped; the next call starts over where that is needed.")
         return 130
-    return run([str(python), "-m", *COMMANDS[command], *arguments[1:]])
+    return run([str(python), "-m", *COMMANDS[command], *(arguments[1:] or UNASKED.get(command, ()))])
 
 
 # -- the private environment of demo and test --------------------------------------------------------------------

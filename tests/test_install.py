@@ -93,6 +93,11 @@ def test_the_first_call_makes_an_environment_installs_the_extra_and_runs(install
     assert programs.started[-1] == [python, "-m", "pytest", "-k", "buckets"]
 
 
+def test_the_whole_suite_is_shared_by_two_workers(install, programs):
+    install.main(["test"])
+    assert programs.started[-1][1:] == ["-m", "pytest", "-n", "2", "--dist", "loadfile"]
+
+
 def test_the_second_call_only_runs(install, programs):
     install.main(["demo"])
     programs.started.clear()
