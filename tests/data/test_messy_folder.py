@@ -3,65 +3,17 @@
 from __future__ import annotations
 
 import os
-import struct
 import sys
-import zlib
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
+from tests.data.messy import BAD, BAD_CAPTIONS, FINE
 from trainer_core.data.examples import Dataset, scan
 from trainer_core.data.names import printable
 from trainer_core.errors import DataError
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="such names and links need a POSIX file system")
-
-
-def bomb(side: int) -> bytes:
-    """A 1-bit PNG that claims side × side."""
-
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"\0" * 99)) + chunk(b"IEND", b"")
-
-
-def _long_tail(good: Path) -> None:
-    (good.parent / ("é" * 125 + ".png")).write_bytes(good.read_bytes())  # 254 bytes: as long as names can be
-
-
-def _wrong_suffix(good: Path) -> None:
-    Image.new("RGB", (64, 64), "red").save(good.parent / "png_in_truth.jpg", format="PNG")
-
-
-FINE: dict[str, Callable[[Path], None]] = {"é" * 125 + ".png": _long_tail, "png_in_truth.jpg": _wrong_suffix}
-
-BAD: dict[str, tuple[str, Callable[[Path], object]]] = {
-    "bomb.png": ("million pixels", lambda path: path.write_bytes(bomb(40_000))),
-    "truncated.jpg": ("damaged|cannot be read", lambda path: path.write_bytes(b"\xff\xd8\xff\xe0")),
-    "empty.webp": ("0 bytes", lambda path: path.write_bytes(b"")),
-    "page.gif": ("as a picture", lambda path: path.write_bytes(b"<html>404</html>")),
-    "program.png": ("drawing", lambda path: path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n")),
-    "loop.png": ("broken link", lambda path: path.symlink_to(path)),
-    "gone.png": ("broken link", lambda path: path.symlink_to(path.parent / "nowhere")),
-    "pipe.png": ("no ordinary file", lambda path: os.mkfifo(path)),
-    "line\nend.png": ("as a picture", lambda path: path.write_bytes(b"x")),
-    "\x1b[31mred.png": ("as a picture", lambda path: path.write_bytes(b"x")),
-    "turned\u202egnp.png": ("as a picture", lambda path: path.write_bytes(b"x")),
-    os.fsdecode(b"latin\xe9.png"): ("as a picture", lambda path: path.write_bytes(b"x")),
-}
-
-BAD_CAPTIONS: dict[str, tuple[str, Callable[[Path], object]]] = {
-    "a.txt": ("broken link", lambda path: path.symlink_to(path)),
-    "b.txt": ("no ordinary file", lambda path: os.mkfifo(path)),
-    "c.txt": ("larger than 1 MiB", lambda path: path.write_bytes(b"cat, " * 300_000)),
-    "d.json": ("no valid JSON", lambda path: path.write_bytes(b"{")),
-    "e.json": ("nested too deep|no valid JSON", lambda path: path.write_bytes(b"[" * 100_000)),
-    "f.json": ("no JSON object", lambda path: path.write_bytes(b"[1, 2]")),
-}
 
 
 @pytest.fixture
