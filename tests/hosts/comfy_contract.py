@@ -19,9 +19,11 @@ def main(comfy: Path, pack: Path, checkpoints: Path, results: Path, wanted: list
     import comfy.options
 
     comfy.options.enable_args_parsing()
-    from contract import CHECKS, kind_of, run_check
+    from contract import checks_in, kind_of, run_check, use
+    from contract.in_comfy import Comfy
 
-    for name in wanted or list(CHECKS):
+    use(Comfy())
+    for name in wanted or checks_in("ComfyUI"):
         with results.open("a") as file:
             file.write(json.dumps(run_check(name, checkpoints / f"{kind_of(name)}.safetensors")) + "\n")
 

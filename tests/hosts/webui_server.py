@@ -92,6 +92,8 @@ def make_data_directory(data: Path, extensions: Sequence[Path]) -> Path:
     """A folder for `--data-dir` with empty model folders and the extensions linked into it."""
     for name in _MODEL_FOLDERS:
         (data / "models" / name).mkdir(parents=True, exist_ok=True)
+    # the other ways of drawing live previews download a network
+    (data / "config.json").write_text(json.dumps({"show_progress_type": "Approx cheap"}))
     for extension in extensions:
         place_extension(data, extension)
     return data

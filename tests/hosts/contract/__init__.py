@@ -1,17 +1,19 @@
-"""What ComfyHost promises, as checks that run inside ComfyUI: a file a theme, every check filed in `CHECKS`."""
+"""What a host promises, as checks that run inside a real one: a file a theme, every check filed in `CHECKS`."""
 
 from __future__ import annotations
 
-from . import adapters, described, equal, given_back, gradients, previews, refused, runs
-from .loaded import TEXT_LAYERS
-from .registry import CHECKS, kind_of, run_check
+from . import adapters, described, equal, forge_only, given_back, gradients, previews, refused, runs
+from .loaded import TEXT_LAYERS, use
+from .registry import CHECKS, checks_in, kind_of, run_check
 
 __all__ = [
     "CHECKS",
     "TEXT_LAYERS",
     "adapters",
+    "checks_in",
     "described",
     "equal",
+    "forge_only",
     "given_back",
     "gradients",
     "kind_of",
@@ -19,4 +21,5 @@ __all__ = [
     "refused",
     "run_check",
     "runs",
+    "use",
 ]

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from .loaded import Loaded, load, on_a_thread
+from .in_comfy import ComfyLoaded
+from .loaded import load, on_a_thread
 from .registry import check, report
 
 VARIANTS: list[dict[str, Any]] = [
@@ -38,7 +39,7 @@ VARIANTS: list[dict[str, Any]] = [
 ]
 
 
-@check("sd1", "sd2", "sdxl")
+@check("sd1", "sd2", "sdxl", host="ComfyUI")
 def check_files_of_every_algorithm_load_as_they_were_trained(path: Path) -> None:
     from trainer_core.hosts.comfy_ia3 import register_ia3, unregister_ia3
     from trainer_core.networks import ALGORITHMS
@@ -57,7 +58,7 @@ def check_files_of_every_algorithm_load_as_they_were_trained(path: Path) -> None
     assert not wrong, "\n".join(wrong)
 
 
-@check("sd1", "sdxl")
+@check("sd1", "sdxl", host="ComfyUI")
 def check_the_stock_loader_applies_ia3_while_the_pack_is_loaded_and_not_after(path: Path) -> None:
     import comfy.sd
     import torch
@@ -86,7 +87,7 @@ def check_the_stock_loader_applies_ia3_while_the_pack_is_loaded_and_not_after(pa
     assert layers_patched() == 0
 
 
-@check("sd1")
+@check("sd1", host="ComfyUI")
 def check_loading_the_pack_adds_ia3_and_nothing_else(path: Path) -> None:
     import asyncio
 
@@ -103,7 +104,7 @@ def check_loading_the_pack_adds_ia3_and_nothing_else(path: Path) -> None:
         weight_adapter.adapters[:] = before
 
 
-@check("sd1")
+@check("sd1", host="ComfyUI")
 def check_the_bypass_loader_applies_ia3(path: Path) -> None:
     """It came after 0.3.64; there is nothing to check before."""
     import comfy.sd
@@ -145,7 +146,7 @@ def _require_bypassed_as_merged(module: Any, delta: Any) -> None:
     torch.testing.assert_close(module(x.to(module.weight.dtype)).float(), merged, rtol=0.02, atol=0.02)
 
 
-def _problems(loaded: Loaded, settings: dict[str, Any]) -> Iterator[str]:
+def _problems(loaded: ComfyLoaded, settings: dict[str, Any]) -> Iterator[str]:
     """What is wrong with a file of these settings in ComfyUI; nothing for settings that are refused."""
     from trainer_core.errors import ConfigError
 
@@ -185,7 +186,7 @@ def _patched(weight: Any, key: str, patches: list) -> Any:
     return comfy.lora.calculate_weight(patches, weight, key)
 
 
-def _read(loaded: Loaded, tensors: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+def _read(loaded: ComfyLoaded, tensors: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """The patches that ComfyUI's loader makes of a file, and the warnings that it logs on the way."""
     import comfy.lora
     import comfy.lora_convert
@@ -195,19 +196,19 @@ def _read(loaded: Loaded, tensors: dict[str, Any]) -> tuple[dict[str, Any], list
     return patches, complaints
 
 
-def _key_map(loaded: Loaded) -> dict[str, str]:
+def _key_map(loaded: ComfyLoaded) -> dict[str, str]:
     import comfy.lora
 
     found = comfy.lora.model_lora_keys_unet(loaded.model.model, {})
     return comfy.lora.model_lora_keys_clip(loaded.clip.cond_stage_model, found)
 
 
-def _file_key(loaded: Loaded, network: Any, weight: str) -> str:
+def _file_key(loaded: ComfyLoaded, network: Any, weight: str) -> str:
     keys = {adapter.key for adapter in network.adapters}
     return next(key for key, target in _key_map(loaded).items() if target == weight and key in keys)
 
 
-def _random_network(loaded: Loaded, settings: dict[str, Any]) -> Any:
+def _random_network(loaded: ComfyLoaded, settings: dict[str, Any]) -> Any:
     """Adapters on everything that these settings reach, with ΔW ≠ 0."""
     import torch
 

@@ -10,7 +10,7 @@ from .refused import require_refusal
 from .registry import check
 
 
-@check("sd1", "sd2", "sdxl")
+@check("sd1", "sd2", "sdxl", host="ComfyUI")
 def check_family_and_process(path: Path) -> None:
     import torch
     from comfy_extras.nodes_model_advanced import ModelSamplingDiscrete
@@ -33,14 +33,14 @@ def check_family_and_process(path: Path) -> None:
     require_refusal(lambda: lcm.host.process, "another process")
 
 
-@check("sdxl_velocity")
+@check("sdxl_velocity", host="ComfyUI")
 def check_a_velocity_checkpoint_is_known_as_one(path: Path) -> None:
     process = load(path).host.process
     assert process.prediction == "v_prediction"
     assert process.alphas_cumprod[-1] < 1e-6
 
 
-@check("sd1", "sdxl")
+@check("sd1", "sdxl", host="ComfyUI")
 def check_fingerprints_tell_weights_apart_and_see_through_loras(path: Path) -> None:
     import torch
     from comfy import model_management
@@ -64,7 +64,7 @@ def check_fingerprints_tell_weights_apart_and_see_through_loras(path: Path) -> N
     assert host.fingerprint() != before
 
 
-@check("sd1", "sd2", "sdxl")
+@check("sd1", "sd2", "sdxl", host="ComfyUI")
 def check_clip_set_last_layer_is_followed(path: Path) -> None:
     import torch
 

@@ -11,7 +11,7 @@ from .registry import check
 CAPTIONS = ("a cat", "", "a (very) long \\(dog\\), 1girl, [brackets]: 3 + 4, ünïcode", "word " * 75)
 
 
-@check("sd1", "sd2", "sdxl")
+@check("sd1", "sd2", "sdxl", host="ComfyUI")
 def check_texts_are_encoded_as_the_sampler_sees_them(path: Path) -> None:
     import torch
 
@@ -75,7 +75,7 @@ def check_weighted_captions_are_plain_ones_times_their_weights(path: Path) -> No
 
 
 @check("sd1", "sdxl")
-def check_images_are_encoded_as_vae_encode_does(path: Path) -> None:
+def check_images_are_encoded_as_the_host_does(path: Path) -> None:
     import torch
 
     loaded = load(path)
@@ -89,9 +89,7 @@ def check_images_are_encoded_as_vae_encode_does(path: Path) -> None:
             assert not latents.is_inference()
             return latents
 
-    with torch.inference_mode():
-        theirs = loaded.model.model.process_latent_in(loaded.vae.encode((pixels.movedim(1, -1) + 1) / 2)).clone()
-    assert distance(on_a_thread(ours), theirs) < 1e-5
+    assert distance(on_a_thread(ours), loaded.encoded_images(pixels)) < 1e-5
 
 
 @check("sd1", "sdxl")
@@ -108,20 +106,13 @@ def check_predictions_are_the_samplers(path: Path) -> None:
     sizes = torch.tensor([[64, 96, 0, 0, 64, 96], [512, 500, 8, 4, 64, 96]])
 
     def compare() -> None:
-        model = loaded.model.model
         with borrow(host), torch.no_grad():
             cond = host.encode_texts(["a cat", "a dog"], TextOptions())
             cond = cond.sized(sizes) if host.family.has_sizes else cond
             ours = host.predict(x_t, t, cond)
-            sigma = model.model_sampling.sigma(t)
+            sigma = loaded.sigmas(t)
             x = x_t * (sigma.view(-1, 1, 1, 1) ** 2 + 1).sqrt()
-            extra = {}
-            if host.family.has_sizes:
-                names = ("height", "width", "crop_h", "crop_w", "target_height", "target_width")
-                rows = [dict(zip(names, row)) for row in sizes.tolist()]
-                pooled = [{"pooled_output": cond.pooled[number : number + 1]} for number in range(2)]
-                extra["y"] = torch.cat([model.encode_adm(**row, **text) for row, text in zip(rows, pooled)])
-            denoised = model.apply_model(x, sigma, c_crossattn=cond.tokens, **extra)
+            denoised = loaded.denoised(x, sigma, cond)
             assert distance(ours, (x - denoised) / sigma.view(-1, 1, 1, 1)) < 1e-3
 
     on_a_thread(compare)

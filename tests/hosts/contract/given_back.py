@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from .learning import hooked_step, random_network
-from .loaded import all_components, borrow, load, on_a_thread, picture, require_same_state, state_of
+from .loaded import all_components, borrow, load, on_a_thread, require_same_state
 from .registry import check
 
 
@@ -19,8 +19,8 @@ def check_the_model_is_given_back_whatever_happens(path: Path) -> None:
 
     loaded = load(path)
     host = loaded.host
-    first = picture(loaded)
-    before = state_of(loaded)
+    first = loaded.picture()
+    before = loaded.state()
 
     def use(error: BaseException | None) -> None:
         with borrow(host, checkpointing=True):
@@ -35,12 +35,12 @@ def check_the_model_is_given_back_whatever_happens(path: Path) -> None:
             on_a_thread(lambda error=error: use(error))
         except BaseException as raised:
             assert raised is error
-        require_same_state(before, state_of(loaded))
-        assert torch.equal(picture(loaded), first), f"another picture after {error!r}"
-    assert not torch.equal(picture(loaded, seed=6), first), "all pictures are alike"
+        require_same_state(before, loaded.state())
+        assert torch.equal(loaded.picture(), first), f"another picture after {error!r}"
+    assert not torch.equal(loaded.picture(seed=6), first), "all pictures are alike"
 
 
-@check("sd1")
+@check("sd1", host="ComfyUI")
 def check_cancel_is_left_to_the_node(path: Path) -> None:
     from comfy import model_management
 

@@ -20,7 +20,7 @@ def plain_gradients(loaded: Loaded, network: Any) -> dict[str, Any]:
     from torch.nn import functional as F
 
     host, case = loaded.host, gradient_case(loaded.host)
-    copies = {name: copy.deepcopy(module) for name, module in host.components().items()}
+    copies = {name: thawed(copy.deepcopy(module)) for name, module in host.components().items()}
     leaves: dict[str, Any] = {}
     weights: dict[str, dict[str, Any]] = {name: {} for name in copies}
     for adapter in network.adapters:
@@ -33,48 +33,24 @@ def plain_gradients(loaded: Loaded, network: Any) -> dict[str, Any]:
         delta = (up.flatten(1) @ down.flatten(1)).view(weight.shape) * (adapter.layer.alpha / adapter.layer.rank)
         weights[adapter.component][path + ".weight"] = weight + delta
 
-    encoders = dict(zip([name for name in copies if name != "unet"], sd_clip_models(loaded)))
-
-    def encode(component: str, caption: str) -> tuple[Any, Any]:
-        encoder = encoders[component]
-        letter = {"te1": "l", "te2": "g"}[component]
-        tokens = [token for token, _ in loaded.clip.tokenize(caption)[letter][0]]
-        outputs = functional_call(
-            copies[component],
-            weights[component],
-            (torch.tensor([tokens]),),
-            {
-                "num_tokens": [tokens.index(49407) + 1],
-                "intermediate_output": encoder.layer_idx,
-                "final_layer_norm_intermediate": encoder.layer_norm_hidden_state,
-                "dtype": torch.float32,
-            },
-        )
-        return (outputs[0] if encoder.layer == "last" else outputs[1]), outputs[2]
+    def call(component: str, *args: Any, **kwargs: Any) -> Any:
+        return functional_call(copies[component], weights[component], args, kwargs)
 
     with torch.autograd.graph.allow_mutation_on_saved_tensors():
-        rows = []
-        for caption in case["captions"]:
-            parts = [encode(component, caption) for component in encoders]
-            rows.append((torch.cat([hidden for hidden, _ in parts], dim=-1), parts[-1][1]))
-        extra = {}
-        if host.family.has_sizes:
-            adm = [loaded.model.model.encode_adm(width=128, height=128, pooled_output=pooled) for _, pooled in rows]
-            extra["y"] = torch.cat(adm)
-        prediction = functional_call(
-            copies["unet"],
-            weights["unet"],
-            (case["x_t"], case["t"].float()),
-            {"context": torch.cat([hidden for hidden, _ in rows]), "transformer_options": {}, **extra},
-        )
+        prediction = loaded.predicted_plainly(call, case["captions"], case["x_t"], case["t"])
         F.mse_loss(prediction, case["target"]).backward()
     return {key: leaf.grad for key, leaf in leaves.items()}
 
 
-def sd_clip_models(loaded: Loaded) -> list[Any]:
-    stage = loaded.clip.cond_stage_model
-    stage.reset_clip_options()
-    return [getattr(stage, name) for name in ("clip_l", "clip_g") if hasattr(stage, name)]
+def thawed(module: Any) -> Any:
+    """Plain autograd cannot use weights that a host made in inference mode, either."""
+    import torch
+
+    for each in module.modules():
+        for name, weight in each._parameters.items():
+            if weight is not None and weight.is_inference():
+                each._parameters[name] = torch.nn.Parameter(weight.detach().clone(), requires_grad=False)
+    return module
 
 
 @check("sd1", "sdxl")
@@ -128,7 +104,7 @@ def check_the_text_encoder_alone_can_learn(path: Path) -> None:
 
 @check("sd1")
 def check_half_precision_gradients_are_near(path: Path) -> None:
-    """bf16 on fp32 weights: ComfyUI's casting layers do it."""
+    """bf16 on fp32 weights: the host's own casting layers do it."""
     import torch
     from torch.nn import functional as F
 

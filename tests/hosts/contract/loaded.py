@@ -1,54 +1,80 @@
-"""A loaded model as a graph holds it: its pictures, its whole state, and a thread to train it on."""
+"""A checkpoint that a real host has loaded, as the checks see it, and a thread to train it on."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 TEXT_LAYERS = 3
 SIDE = 64  # pixels
 
 
-@dataclass
-class Loaded:
-    """MODEL, CLIP and VAE as a loader node gives them, and the host that borrows them."""
-
-    model: Any
-    clip: Any
-    vae: Any
+class Loaded(Protocol):
+    """A model in a real host, and the host's own ways with it, which ours are measured by."""
 
     @property
     def host(self) -> Any:
-        from trainer_core.hosts.comfy import ComfyHost
+        """A `hosts.base.Host` of this model, made anew."""
+        ...
 
-        return ComfyHost(self.model, self.clip, self.vae)
+    visible: float  # how strong random adapters have to be to show in a picture
+
+    def picture(self, seed: int = 5) -> Any:
+        """Pixels [H, W, 3] in [0, 1], made the way a person makes them in this host."""
+        ...
+
+    def picture_with(self, tensors: dict[str, Any]) -> Any:
+        """The same picture with a LoRA file of these tensors, loaded by the host's own loader."""
+        ...
+
+    def state(self) -> dict[str, Any]:
+        """Everything of the host that training might leave changed, weights included."""
+        ...
+
+    def encoded_images(self, pixels: Any) -> Any:
+        """The host's own latents of [B, 3, H, W] in [-1, 1], scaled."""
+        ...
+
+    def denoised(self, x: Any, sigma: Any, cond: Any) -> Any:
+        """What the sampler's wrapper around the UNet makes of a σ-scaled x [B, 4, h, w]."""
+        ...
+
+    def sigmas(self, t: Any) -> Any:
+        """The noise levels of timesteps t [B]."""
+        ...
+
+    def predicted_plainly(self, call: Callable[..., Any], captions: list[str], x_t: Any, t: Any) -> Any:
+        """The prediction by the host's modules in their own way: each is called as call(component, *args, **kwargs).
+
+        SDXL's pictures are 128 pixels high and wide."""
+        ...
+
+    def interrupt(self, pressed: bool) -> None:
+        """Press the host's own cancel, or take it back."""
+        ...
 
 
-def load(path: Path, text_dtype: Any = None) -> Loaded:
-    import torch
-    from tiny_loader import load_tiny
+class Place(Protocol):
+    """A real host in whose process the checks run."""
 
-    with torch.inference_mode():
-        return Loaded(*load_tiny(path, TEXT_LAYERS, text_dtype))
+    def load(self, path: Path, exactly: bool = False) -> Loaded:
+        """Load a checkpoint as the host does, afresh. exactly: in fp32, so that W + ΔW is not rounded."""
+        ...
 
 
-def picture(loaded: Loaded, seed: int = 5) -> Any:
-    """Pixels [H, W, 3] made the way a graph makes them: CLIPTextEncode, KSampler, VAEDecode."""
-    import torch
+_place: list[Place] = []
 
-    import nodes
 
-    with torch.inference_mode():
-        encode = nodes.CLIPTextEncode().encode
-        positive, negative = encode(loaded.clip, "a cat on a wall")[0], encode(loaded.clip, "")[0]
-        empty = {"samples": torch.zeros(1, 4, SIDE // 8, SIDE // 8)}
-        latent = nodes.common_ksampler(
-            loaded.model, seed, 2, 3.0, "euler", "normal", positive, negative, empty, denoise=1.0
-        )[0]
-        return loaded.vae.decode(latent["samples"])[0].clone()
+def use(place: Place) -> None:
+    """From now on checks run in this host."""
+    _place[:] = [place]
+
+
+def load(path: Path, exactly: bool = False) -> Any:
+    """A freshly loaded checkpoint in the host that is used."""
+    return _place[0].load(path, exactly)
 
 
 def on_a_thread(work: Callable[[], Any]) -> Any:
@@ -69,26 +95,21 @@ def on_a_thread(work: Callable[[], Any]) -> Any:
     return outcome[0]
 
 
-def state_of(loaded: Loaded) -> dict[str, Any]:
-    """Everything of the host that training might leave changed, weights included."""
-    import torch
-    from comfy import model_management
+def state_of_modules(roots: dict[str, Any], attributes: tuple[str, ...] = ("forward",)) -> dict[str, Any]:
+    """Hooks, modes, own attributes and every bit of the weights of these modules.
 
-    state: dict[str, Any] = {
-        "in_training": getattr(model_management, "in_training", None),
-        "throw": model_management.throw_exception_if_processing_interrupted,
-        "grad": torch.is_grad_enabled(),
-    }
-    for part, root in (("model", loaded.model.model), ("clip", loaded.clip.cond_stage_model)):
+    attributes: of the modules' own that training might patch."""
+    import torch
+
+    state: dict[str, Any] = {"grad": torch.is_grad_enabled()}
+    for part, root in roots.items():
         for name, module in root.named_modules():
-            own = {key: module.__dict__.get(key) for key in ("forward", "comfy_cast_weights")}
+            own = {key: module.__dict__.get(key) for key in attributes}
             hooks = len(module._forward_hooks), len(module._forward_pre_hooks)
             state[f"{part} {name}"] = (own, hooks, module.training)
-        for name, weight in root.named_parameters():
+        for name, weight in root.named_parameters(remove_duplicate=False):
             state[f"{part} {name} flags"] = (weight.requires_grad, weight.dtype, weight.device, weight.grad is None)
             state[f"{part} {name} bytes"] = hash(weight.detach().flatten().view(torch.uint8).numpy().tobytes())
-    for part in (loaded.model, loaded.clip.patcher):
-        state[f"{type(part.model).__name__} patcher"] = (len(part.patches), len(part.backup), len(part.object_patches))
     return state
 
 

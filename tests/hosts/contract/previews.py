@@ -8,35 +8,32 @@ from pathlib import Path
 from typing import Any
 
 from .learning import random_network
-from .loaded import SIDE, Loaded, all_components, borrow, load, on_a_thread, picture
+from .loaded import SIDE, all_components, borrow, load, on_a_thread
 from .registry import check, report
 
 
 @check("sd1", "sdxl")
-def check_previews_equal_the_saved_lora_in_lora_loader(path: Path) -> None:
-    """Live adapters and the exported file in ComfyUI's own loader make the same picture: names, alpha, scale, dtype."""
-    import comfy.sd
+def check_previews_equal_the_saved_lora_in_the_hosts_loader(path: Path) -> None:
+    """Live adapters and the exported file in its own loader make the same picture: names, alpha, scale, dtype."""
     import torch
 
-    loaded = load(path, torch.float32)  # in fp16 ComfyUI's loader rounds W + ΔW, which a random model magnifies
+    loaded = load(path, exactly=True)
     host = loaded.host
-    plain = picture(loaded)
+    plain = loaded.picture()
 
     def adapted() -> tuple[Any, Any]:
         with borrow(host):
-            network = random_network(host, all_components(host), strength=0.003)
+            network = random_network(host, all_components(host), strength=loaded.visible)
             with network.attached():
-                return picture(loaded), network.state_dict(torch.float32)
+                return loaded.picture(), network.state_dict(torch.float32)
 
     live, tensors = on_a_thread(adapted)
-    with torch.inference_mode():
-        model, clip = comfy.sd.load_lora_for_models(loaded.model, loaded.clip, tensors, 1.0, 1.0)
-    exported = picture(Loaded(model, clip, loaded.vae))
+    exported = loaded.picture_with(tensors)
     effect, gap = (live - plain).abs().max().item(), (live - exported).abs().max().item()
     report(f"effect {effect * 255:.1f}/255, gap {gap * 255:.2f}/255")
     assert effect > 10 / 255, "the adapters have no effect"
     assert gap <= 1 / 255
-    assert torch.equal(picture(loaded), plain)
+    assert torch.equal(loaded.picture(), plain)
 
 
 @check("sd1", "sdxl")
@@ -60,12 +57,11 @@ def check_samples_are_pictures_of_the_asked_size(path: Path) -> None:
 
 @check("sd1")
 def check_a_sampler_stops_within_a_step(path: Path) -> None:
-    from comfy import model_management
-
     from trainer_core.errors import SamplingStopped
     from trainer_core.hosts.base import SampleRequest
 
-    host = load(path).host
+    loaded = load(path)
+    host = loaded.host
     request = SampleRequest("a cat", "", SIDE, SIDE, steps=20, cfg=1.0, seed=1)
     asked: list[int] = []
 
@@ -77,9 +73,9 @@ def check_a_sampler_stops_within_a_step(path: Path) -> None:
         with borrow(host, ["unet"]):
             require_stopped(lambda: host.sample(request, cancelled_in_the_second))
             assert len(asked) == 2
-            model_management.interrupt_current_processing(True)
+            loaded.interrupt(True)
             require_stopped(lambda: host.sample(request))
-            model_management.interrupt_current_processing(False)
+            loaded.interrupt(False)
             assert host.sample(replace(request, steps=1)).size == (SIDE, SIDE)
 
     def require_stopped(attempt: Callable[[], Any]) -> None:

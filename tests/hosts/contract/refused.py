@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from .loaded import borrow, load, on_a_thread, require_same_state, state_of
+from .loaded import borrow, load, on_a_thread, require_same_state
 from .registry import check
 
 
@@ -27,12 +27,12 @@ def enter(host: Any) -> None:
         pass
 
 
-@check("sd1_inpaint")
+@check("sd1_inpaint", host="ComfyUI")
 def check_inpainting_models_are_refused(path: Path) -> None:
     require_refusal(lambda: load(path).host.family, "9 channels")
 
 
-@check("sdxl")
+@check("sdxl", host="ComfyUI")
 def check_another_familys_text_encoder_is_refused(path: Path) -> None:
     from trainer_core.hosts.comfy import ComfyHost
 
@@ -41,7 +41,7 @@ def check_another_familys_text_encoder_is_refused(path: Path) -> None:
     require_refusal(lambda: ComfyHost(small.model, big.clip, big.vae).components(), "does not belong")
 
 
-@check("sd1")
+@check("sd1", host="ComfyUI")
 def check_what_cannot_be_trained_is_refused(path: Path) -> None:
     import torch
 
@@ -62,13 +62,13 @@ def check_what_cannot_be_trained_is_refused(path: Path) -> None:
     on_a_thread(lambda: enter(tolerant))
 
     on_a_thread(lambda: enter(loaded.host))  # loads the model without the patch
-    before = state_of(loaded)
+    before = loaded.state()
     layer = loaded.model.model.diffusion_model.input_blocks[1][1].transformer_blocks[0].attn1.to_q
     kept = layer.weight
     layer.weight = torch.nn.Parameter(kept.detach().to(torch.float8_e4m3fn), requires_grad=False)
     require_refusal(lambda: on_a_thread(lambda: enter(loaded.host)), "quantised weights")
     layer.weight = kept
-    require_same_state(before, state_of(loaded))
+    require_same_state(before, loaded.state())
     try:
         on_a_thread(lambda: enter(loaded.host))
     except HostError as error:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .given_back import OutOfMemory
-from .loaded import SIDE, load, picture, require_same_state, state_of
+from .loaded import SIDE, load, require_same_state
 from .registry import check, report
 
 
@@ -48,11 +48,11 @@ def check_the_base_model_is_untouched_by_whole_runs(path: Path) -> None:
     from trainer_core.train import train
 
     loaded = load(path)
-    first, before = picture(loaded), state_of(loaded)
+    first, before = loaded.picture(), loaded.state()
 
     def require_untouched(after_what: str) -> None:
-        require_same_state(before, state_of(loaded))
-        assert torch.equal(picture(loaded), first), f"another picture after {after_what}"
+        require_same_state(before, loaded.state())
+        assert torch.equal(loaded.picture(), first), f"another picture after {after_what}"
 
     def run(config: Any, host: Any) -> Iterator[Any]:
         job = Job(lambda: train(config, host)).start()
