@@ -27,6 +27,7 @@ from ..trainer_core.config import DatasetConfig
 from ..trainer_core.data.examples import Example
 from ..trainer_core.errors import DataError, LazyLoraError
 from ..trainer_core.tagging.browsing import BrowsedDataset, OutOfDate
+from ..trainer_core.web_api.origin import refusal_to_change
 from .folders import is_inside
 
 _ROOT = "/lazylora/datasets/{dataset}"
@@ -143,11 +144,10 @@ def _given(values: Mapping[str, Any], name: str, kind: type) -> Any:
 
 
 def _require_own_page(request: web.Request) -> None:
-    host = request.headers.get("Host", "")
-    if not host or request.headers.get("Origin") not in (f"http://{host}", f"https://{host}"):
-        raise web.HTTPForbidden(text="captions are edited from a page of this very server only")
-    if request.content_type != "application/json":
-        raise web.HTTPUnsupportedMediaType(text="an edit is JSON")
+    refusal = refusal_to_change(request.headers)
+    if refusal is not None:
+        kinds = {403: web.HTTPForbidden, 415: web.HTTPUnsupportedMediaType}
+        raise kinds[refusal.status](text=refusal.said)
 
 
 async def _body(request: web.Request) -> Mapping[str, Any]:

@@ -65,6 +65,7 @@ HEAVY = set().union(*(names for names, _ in HOSTS.values())) | {
     "pillow_jxl",
     "prodigyopt",
     "scipy",
+    "starlette",
     "torchvision",
 }
 LIGHT = {"PIL", "filelock", "numpy", "safetensors", "torch", "tqdm"}

@@ -119,6 +119,11 @@ def test_every_setting_has_one_sentence_of_help_and_a_default_that_it_accepts():
             assert not each.choices or each.default in each.choices, path
 
 
+def test_a_run_of_defaults_is_the_run_of_the_same_settings_read_again():
+    config = train_config()
+    assert json.dumps(to_json(config)) == json.dumps(to_json(from_json(TrainConfig, to_json(config))))
+
+
 def test_the_configs_cannot_be_changed_behind_a_run():
     with pytest.raises(dataclasses.FrozenInstanceError):
         train_config().seed = 1

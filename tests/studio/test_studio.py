@@ -117,6 +117,23 @@ def test_the_ui_s_own_stop_button_stops_within_a_step_and_holds_the_queue(studio
     assert studio.curve(id)["measurements"][-1]["step"] == 3
 
 
+@pytest.mark.parametrize("is_known", [True, False], ids=["in the queue", "of an earlier day"])
+def test_a_run_on_disk_goes_on(studio, venue, recipe, is_known):
+    alone = trained_alone(studio, recipe)
+    venue.interrupt_at = 6
+    id = studio.enqueue(recipe())
+    settled(studio)
+    venue.interrupt_at = None
+    if not is_known:
+        studio.remove(id)
+    (run,) = (each for each in studio.runs() if not each["finished"])
+    assert (studio.resume_run(run["id"]) == id) is is_known
+    assert settled(studio)["entry"]["state"] == "finished"
+    assert same(epochs_of(studio, "thing"), alone)
+    with pytest.raises(RunError, match="is finished; only what was stopped"):
+        studio.resume_run(run["id"])
+
+
 def test_a_failure_is_one_sentence_and_the_next_has_its_turn(studio, venue, recipe, tmp_path):
     (tmp_path / "empty").mkdir()
     studio.enqueue(recipe(dataset={"folder": str(tmp_path / "empty")}))

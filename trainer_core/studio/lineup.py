@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from ..config import TrainConfig
@@ -57,6 +58,10 @@ class Lineup:
             if entry.id == entry_id:
                 return entry
         raise RunError("this recipe is not in the queue any more; look at the queue again")
+
+    def of_run(self, folder: Path) -> Entry | None:
+        """The newest entry that has trained into this folder."""
+        return next((each for each in reversed(self.entries) if each.account.folder == folder), None)
 
     def move(self, entry_id: str, position: int) -> None:
         """Put an entry at that place of the list, counted from 0; behind the last where that is too far."""

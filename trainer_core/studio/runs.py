@@ -9,8 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..config import TrainConfig
 from ..errors import RunError
 from ..files.run_folder import RunFolder
+from ..recipes.own import read_own
+from ..recipes.report import flattened
+from ..settings import from_json
+
+
+class NotThere(RunError):
+    """What was asked for was there once, or never."""
 
 
 @dataclass(frozen=True)
@@ -26,10 +34,25 @@ class SavedRun:
         return opaque(self.folder.folder)
 
     @property
+    def settings(self) -> dict[str, Any]:
+        """The settings as they were recorded; later versions may know some of them no more."""
+        settings = self.record.get("settings")
+        return settings if isinstance(settings, dict) else {}
+
+    @property
     def trigger(self) -> str:
         """The word that the run's captions begin with, "" where there is none."""
-        dataset = _settings(self.record).get("dataset")
-        return str(dataset.get("trigger_word", "")) if isinstance(dataset, dict) else ""
+        return str(flattened(self.settings).get("dataset.trigger_word", ""))
+
+    @property
+    def prompts(self) -> list[str]:
+        """What the previews show."""
+        prompts = flattened(self.settings).get("sample.prompts")
+        return [str(each) for each in prompts] if isinstance(prompts, list) else []
+
+    def config(self) -> TrainConfig:
+        """The settings, those that hold no more at their defaults. Raises ConfigError where too little is left."""
+        return from_json(TrainConfig, read_own(self.settings).values)
 
     def previews(self, epoch: int) -> list[Path]:
         """The epoch's preview pictures, in the order of the prompts."""
@@ -73,11 +96,11 @@ def saved_runs(roots: Iterable[Path]) -> list[SavedRun]:
 
 
 def run_with(id: str, roots: Iterable[Path]) -> SavedRun:
-    """The run with that id. Raises RunError where there is none."""
+    """The run with that id. Raises NotThere where there is none."""
     for run in saved_runs(roots):
         if run.id == id:
             return run
-    raise RunError("this run is not there any more; look at the list again")
+    raise NotThere("this run is not there any more; look at the list again")
 
 
 def opaque(path: Path) -> str:
@@ -102,11 +125,6 @@ def _record(folder: Path) -> dict[str, Any] | None:
     except (OSError, ValueError, RecursionError):
         return None
     return record if isinstance(record, dict) and isinstance(record.get("key"), str) else None
-
-
-def _settings(record: dict[str, Any]) -> dict[str, Any]:
-    settings = record.get("settings")
-    return settings if isinstance(settings, dict) else {}
 
 
 def _escaped(stem: str) -> str:

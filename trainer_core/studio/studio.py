@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..config import TrainConfig
 from ..errors import LazyLoraError, RunError
 from ..events import Saved
 from ..hosts.venue import Venue
+from ..settings import to_json
 from .account import saved_curve
+from .comparing import differences, sheet
 from .deleting import delete
 from .keeping import promote
 from .lineup import FAILED, FINISHED, RUNNING, STOPPED, Entry, Lineup
+from .recipe_room import Outlook, looked_ahead, measured
 from .request import requested
-from .runs import SavedRun, opaque, run_with, saved_runs
+from .runs import NotThere, SavedRun, opaque, run_with, saved_runs
 from .turns import ModelChanged, train_in_turns
 
 
@@ -34,6 +39,11 @@ class Studio:
         self._thread: threading.Thread | None = None
         self._revision = 0
         self._lock = threading.RLock()
+
+    @property
+    def revision(self) -> int:
+        """Grows whenever anything in `status` changes."""
+        return self._revision
 
     # The queue
 
@@ -85,6 +95,17 @@ class Studio:
             self._newest = None if self._newest is not None and self._newest.id == entry_id else self._newest
             self._changed()
 
+    def outlook(self, values: Mapping[str, Any], model: str = "", with_memory: bool = False) -> Outlook:
+        """What a run with these settings would be. with_memory: measured on the UI's model, which it waits for; raises
+        RunError while that one trains."""
+        ahead = looked_ahead(values, model, self.venue)
+        if not with_memory:
+            return ahead
+        if self._thread is not None:
+            raise RunError("the model is training; what a run takes can be measured when it is done")
+        with self.venue.turn("measuring"):
+            return measured(ahead, self.venue.host(model))
+
     # The run in progress
 
     def status(self) -> dict[str, Any]:
@@ -134,17 +155,46 @@ class Studio:
         """A run's saved epochs in order: number, stem (as `<lora:…>` takes it), bytes, previews (their ids)."""
         return self._run(run_id).epochs()
 
-    def run_curve(self, run_id: str) -> dict[str, Any]:
+    def run_curve(self, run_id: str, after: int = 0) -> dict[str, Any]:
         """The curve of a run on disk, as `curve`."""
-        return saved_curve(self._run(run_id).folder.folder)
+        return saved_curve(self._run(run_id).folder.folder, after)
+
+    def run_settings(self, run_id: str) -> TrainConfig:
+        """The settings of a run on disk."""
+        return self._run(run_id).config()
+
+    def resume_run(self, run_id: str, model: str = "") -> str:
+        """Go on, bit for bit, with a run on disk, its entry first in the queue; gives the entry's id.
+
+        On another model than it was begun on, it becomes a run of its own."""
+        run = self._run(run_id)
+        values = {**to_json(run.config()), "output_dir": str(run.folder.folder.parent)}
+        config = requested(values, model, self.venue)
+        with self._lock:
+            entry = self._lineup.of_run(run.folder.folder)
+            if entry is None:
+                entry = Entry(config, model, run.folder.stem, state=STOPPED)
+                self._lineup.add(entry)
+            self.resume(entry.id)
+            return entry.id
+
+    def differences(self, first: str, second: str) -> list[dict[str, Any]]:
+        """The settings in which two runs differ: setting (dotted), first, second."""
+        return differences(self._run(first), self._run(second))
+
+    def sheet(self, run_ids: Sequence[str]) -> bytes:
+        """The previews of all epochs of these runs as one PNG. Raises RunError where there are none."""
+        png = io.BytesIO()
+        sheet([self._run(each) for each in run_ids]).save(png, "PNG")
+        return png.getvalue()
 
     def preview(self, name: str) -> bytes:
-        """A preview picture as PNG; name: its id."""
+        """A preview picture as PNG; name: its id. Raises NotThere."""
         for run in saved_runs(self._roots()):
             for path in (run.folder.folder / "samples").glob("*.png"):
                 if opaque(path) == name:
                     return path.read_bytes()
-        raise RunError("this preview is not there any more; look at the run again")
+        raise NotThere("this preview is not there any more; look at the run again")
 
     def promote(self, run_id: str, number: int, final_name: str, notes: str = "") -> Path:
         """Copy an epoch under a final name beside the runs, with preview and sidecar; gives the LoRA's file.
