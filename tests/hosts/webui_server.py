@@ -120,6 +120,7 @@ def forge_server(forge: Path, python: str, data: Path, options: Sequence[str] = 
     (forge / "repositories" / "stable-diffusion-webui-assets").mkdir(parents=True, exist_ok=True)
     port, log = free_port(), data / "server.log"
     command = [python, "launch.py", "--data-dir", str(data), "--port", str(port), *_AS_IT_IS, *_ON_A_CPU, *_QUIET]
+    command += ["--gradio-allowed-path", str(forge)]  # else its page gets none of its own scripts from there
     client = WebuiClient(f"http://127.0.0.1:{port}", data, log)
     with log.open("w") as output:
         server = subprocess.Popen(
