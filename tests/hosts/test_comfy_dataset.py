@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from PIL import Image
 
 from tests.hosts.comfy_server import ComfyClient, ComfyError
+from tests.tagging.small_taggers import CSV, write_wd_tagger
 
 pytestmark = [pytest.mark.comfy, pytest.mark.slow]
 
@@ -93,6 +95,34 @@ def test_without_a_tagger_the_node_says_what_to_put_where(comfy: ComfyClient, ro
     nodes = graph(tag={"LazyLoRA_AutoTag": {"dataset": ["load", 0], "tagger": "(by name)", "name": "SmilingWolf/wd"}})
     with pytest.raises(ComfyError, match=r"put its selected_tags\.csv and model\.onnx into .*SmilingWolf_wd"):
         comfy.run(nodes)
+
+
+@pytest.fixture
+def tagger(comfy_base: Path, comfy_python: str) -> str:
+    """The name of a small tagger in ComfyUI's models/taggers, which finds long hair on whatever is not black."""
+    pytest.importorskip("onnx")
+    if subprocess.run([comfy_python, "-c", "import onnxruntime"], capture_output=True).returncode:
+        pytest.skip("no onnxruntime in ComfyUI's Python")
+    weights = np.zeros((3, len(CSV)))
+    weights[:, 3] = 1
+    return write_wd_tagger(comfy_base / "models" / "taggers" / "small", weights).name
+
+
+def test_a_tagger_writes_captions_and_they_can_be_taken_back(comfy: ComfyClient, room: Path, tagger: str):
+    assert tagger in json.dumps(comfy.object_info("LazyLoRA_AutoTag")["input"]["required"]["tagger"])
+    captions = {path.name: path.read_bytes() for path in (room / "3_cat").glob("*.txt")}
+
+    def tagged(action: str) -> str:
+        inputs = {"dataset": ["load", 0], "tagger": tagger, "mode": "append", "action": action}
+        return comfy.run(graph(tag={"LazyLoRA_AutoTag": inputs})).outputs["tag"]["text"][0]
+
+    assert "3_cat/1.png: cat, tree, long hair" in tagged("show")
+    assert {path.name: path.read_bytes() for path in (room / "3_cat").glob("*.txt")} == captions
+    assert tagged("write").startswith("4 caption files written")
+    assert (room / "3_cat" / "1.txt").read_text() == "cat, tree, long hair"
+    assert (room / "3_cat" / "2.txt").read_text() == "long hair"
+    assert tagged("undo") == "undone: tagged by small (4 files)"
+    assert {path.name: path.read_bytes() for path in (room / "3_cat").glob("*.txt")} == captions
 
 
 def test_a_graph_writes_no_caption_outside_comfyui_s_input_folder(comfy: ComfyClient, room: Path, tmp_path: Path):

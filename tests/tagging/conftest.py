@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
 
+from tests.tagging.small_taggers import write_cl_tagger, write_wd_tagger
 from trainer_core.config import DatasetConfig
 from trainer_core.data.examples import Dataset, scan
-
-CSV = [("general", 9), ("explicit", 9), ("1girl", 0), ("long_hair", 0), ("^_^", 0), ("shiroko_(blue_archive)", 4)]
 
 
 @pytest.fixture
@@ -34,49 +31,13 @@ def dataset(tmp_path: Path) -> Callable[..., Dataset]:
 
 @pytest.fixture
 def wd_tagger(tmp_path: Path) -> Callable[..., Path]:
-    """Write a tagger in SmilingWolf's layout: outputs are means of the input's channels, blue first, times `weights`.
-
-    weights: [3, outputs]."""
-
-    def make(weights: np.ndarray, side: int | str = 8, batch: int | str = "N", rows=CSV, name: str = "wd") -> Path:
-        folder = tmp_path / "taggers" / name
-        _write_model(folder / "model.onnx", [batch, side, side, 3], weights, axes=[1, 2])
-        lines = ["tag_id,name,category,count", *(f"{n},{tag},{category},5" for n, (tag, category) in enumerate(rows))]
-        (folder / "selected_tags.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
-        return folder
-
-    return make
+    """`write_wd_tagger` in a folder of the test."""
+    pytest.importorskip("onnxruntime")
+    return lambda weights, name="wd", **options: write_wd_tagger(tmp_path / "taggers" / name, weights, **options)
 
 
 @pytest.fixture
 def cl_tagger(tmp_path: Path) -> Callable[..., Path]:
-    """Write a tagger in cl_tagger's layout: channels first, logits out."""
-
-    def make(weights: np.ndarray, mapping: dict, side: int = 8) -> Path:
-        folder = tmp_path / "taggers" / "cl"
-        _write_model(folder / "model_optimized.onnx", ["N", 3, side, side], weights, axes=[2, 3])
-        (folder / "tag_mapping.json").write_text(json.dumps(mapping), encoding="utf-8")
-        return folder
-
-    return make
-
-
-def _write_model(path: Path, shape: list, weights: np.ndarray, axes: list[int]) -> None:
-    onnx = pytest.importorskip("onnx")
+    """`write_cl_tagger` in a folder of the test."""
     pytest.importorskip("onnxruntime")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    from onnx import TensorProto, helper, numpy_helper
-
-    nodes = [
-        helper.make_node("ReduceMean", ["image", "axes"], ["means"], keepdims=0),
-        helper.make_node("MatMul", ["means", "weights"], ["found"]),
-    ]
-    tensors = [
-        numpy_helper.from_array(np.array(axes, np.int64), "axes"),
-        numpy_helper.from_array(weights.astype(np.float32), "weights"),
-    ]
-    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, shape)
-    found = helper.make_tensor_value_info("found", TensorProto.FLOAT, [shape[0], weights.shape[1]])
-    graph = helper.make_graph(nodes, "tagger", [image], [found], tensors)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
-    onnx.save(model, str(path))
+    return lambda weights, mapping, **options: write_cl_tagger(tmp_path / "taggers" / "cl", weights, mapping, **options)
