@@ -208,7 +208,7 @@ def check_words_are_not_swapped_for_embeddings(path: Path) -> None:
 
     before = on_a_thread(encode)
     database.add_embedding_dir(str(folder))
-    database.load_textual_inversion_embeddings(force_reload=True)
+    database.load_textual_inversion_embeddings()
     assert "catlike" in database.word_embeddings, "Forge does not know the embedding"
     assert torch.equal(on_a_thread(encode), before)
 

@@ -53,6 +53,7 @@ def thawed(module: Any) -> Any:
     return module
 
 
+@check("sd2", host="Forge")
 @check("sd1", "sdxl")
 def check_gradients_equal_plain_autograds(path: Path) -> None:
     import torch

@@ -19,7 +19,7 @@ class ForgeLoaded:
     """A ForgeDiffusionEngine, and the host that borrows it."""
 
     engine: Any
-    visible: float = 0.02
+    visible: float = 0.06
 
     @property
     def host(self) -> Any:
