@@ -18,10 +18,6 @@ from trainer_core.web_api.endpoints import CHANGING, READING, WEB_FILES
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def is_there(name: str) -> bool:
-    return (ROOT / "web" / name).exists()
-
-
 def trained(client, studio, recipe, **changes) -> str:
     """Train over HTTP; gives the run's id."""
     assert client.post("start", {"settings": recipe(**changes)}).status == 200
@@ -85,10 +81,13 @@ def test_a_run_of_an_earlier_day_goes_on(client, studio, recipe, venue):
     assert run["finished"] and studio.status()["entry"]["said"] == ""
 
 
-def test_recipes_and_outlooks_over_http(client, recipe, studio):
+def test_recipes_and_outlooks_over_http(client, recipe, studio, tmp_path):
     read = client.post("recipe", {"preset": "default", "text": '{"network_dim": 8, "nonsense": 1}'}).json
     assert read["settings"]["network"]["rank"] == 8 and read["settings"]["optimizer"]["optimizer"] == "Prodigy"
     assert "1 unknown" in read["summary"]
+    (tmp_path / "recipe.json").write_text('{"network_dim": 3}')
+    assert client.post("recipe", {"file": str(tmp_path / "recipe.json")}).json["settings"]["network"]["rank"] == 3
+    assert "does not let its pages use" in client.post("recipe", {"file": "/etc/passwd"}).json["error"]
     outlook = client.post("outlook", {"settings": recipe()}).json
     assert outlook["total_steps"] == 8 and outlook["pictures"] == 4 and outlook["file_bytes"] is None
     assert outlook["lr_curve"][0][0] == 1 and outlook["lr_curve"][-1][0] == 8
@@ -193,7 +192,7 @@ def test_the_status_is_waited_for(client, studio, recipe, venue):
 
 
 def test_the_tab_s_files_are_served_and_no_others(client):
-    for name in filter(is_there, WEB_FILES):
+    for name in WEB_FILES:
         answer = client.get(f"web/{name}")
         assert answer.status == 200 and answer.content == (ROOT / "web" / name).read_bytes()
         assert answer.headers["x-content-type-options"] == "nosniff"
@@ -203,7 +202,7 @@ def test_the_tab_s_files_are_served_and_no_others(client):
 
 
 def test_what_the_tab_s_files_import_is_served():
-    for name in filter(is_there, WEB_FILES):
+    for name in WEB_FILES:
         source = (ROOT / "web" / name).read_text(encoding="utf-8")
         wanted = set(re.findall(r'from "\./([\w.]+)"', source)) | set(re.findall(r'URL\("\./([\w.]+)"', source))
         assert wanted <= set(WEB_FILES), name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from PIL import Image
@@ -29,13 +30,17 @@ def differences(first: SavedRun, second: SavedRun) -> list[dict[str, Any]]:
 def sheet(runs: Sequence[SavedRun]) -> Image.Image:
     """Every epoch's previews as one picture: a column for each epoch of each run, a row for each prompt; of more epochs
     than fit, evenly spread ones. Raises RunError where there are none."""
-    columns = [(path.stem, run.previews(number)) for run in runs for number, path in run.folder.epochs()]
-    columns = _spread([column for column in columns if column[1]], _MOST_COLUMNS)
+    columns = _spread([column for run in runs for column in _columns(run)], _MOST_COLUMNS)
     if not columns:
         raise RunError("there are no previews to show; give the recipe a preview prompt (sample.prompts)")
     rows = max(len(previews) for _, previews in columns)
     cells = [[_picture(previews, row) for _, previews in columns] for row in range(rows)]
     return labelled_grid(cells, [stem for stem, _ in columns], _prompts(runs, rows))
+
+
+def _columns(run: SavedRun) -> list[tuple[str, list[Path]]]:
+    """The epochs that have previews: their label, and those."""
+    return [(run.folder.epoch_stem(epoch), previews) for epoch, previews in run.previews().items()]
 
 
 def _prompts(runs: Sequence[SavedRun], rows: int) -> list[str]:
@@ -45,7 +50,7 @@ def _prompts(runs: Sequence[SavedRun], rows: int) -> list[str]:
     return [prompts[row] if row < len(prompts) else "" for row in range(rows)]
 
 
-def _picture(previews: Sequence[Any], row: int) -> Image.Image | None:
+def _picture(previews: Sequence[Path], row: int) -> Image.Image | None:
     if row >= len(previews):
         return None
     try:

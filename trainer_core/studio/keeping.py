@@ -20,9 +20,8 @@ def promote(epoch_file: Path, preview: Path | None, folder: Path, name: str, tri
     """Copy an epoch to `<folder>/<name>.safetensors`, with `<name>.png` and `<name>.json` beside it; gives the file.
 
     The copy's metadata carries the new name. The sidecar has the keys that A1111 and Forge show. Raises RunError for a
-    name that no file can have or that a LoRA below the folder has already: UIs tell LoRAs by name alone."""
+    name that no file can have or that is taken: nothing is ever overwritten."""
     check_name(name)
-    require_new_stem(name, folder)
     lora, picture, sidecar = (folder / f"{name}{suffix}" for suffix in (".safetensors", ".png", ".json"))
     for path in (lora, picture, sidecar):
         if path.exists():
@@ -45,7 +44,8 @@ def promote(epoch_file: Path, preview: Path | None, folder: Path, name: str, tri
 
 
 def require_new_stem(name: str, folder: Path) -> None:
-    """Raise RunError where a LoRA below the folder is called so already, in any case of letters."""
+    """Raise RunError where a LoRA anywhere below the folder is called so, in any case of letters: UIs tell LoRAs by
+    name alone."""
     wanted = name.casefold()
     for path in folder.rglob("*.safetensors"):
         if path.stem.casefold() == wanted:

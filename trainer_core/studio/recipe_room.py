@@ -52,20 +52,24 @@ def preset_values(name: str) -> dict[str, Any]:
     return dict(PRESETS.get(name).values)
 
 
-def imported(file: str, venue: Venue) -> ImportReport:
-    """The recipe in a file that a page has named. Raises ConfigError where the file may not be named in this venue."""
-    return import_file(require_allowed(file, "file", venue))
+def read_recipe(text: str, file: str, preset: str, venue: Venue) -> dict[str, Any]:
+    """A preset's settings, those of a file or a text over them, and what became of each of their keys, as JSON values.
 
-
-def read_recipe(text: str, preset: str) -> dict[str, Any]:
-    """A preset's settings with those of a text over them, and what became of the text's keys, as JSON values."""
+    Raises ConfigError for what is no recipe, and for a file that may not be named in this venue."""
     values = preset_values(preset) if preset else {}
-    if not text.strip():
-        return {"settings": values, "summary": "", "entries": [], "warnings": []}
-    report = import_text(text)
-    told = report.to_json()
-    values = merged(values, report.values)
-    return {"settings": values, "summary": report.summary(), "entries": told["entries"], "warnings": told["warnings"]}
+    reports: list[ImportReport] = []
+    if file:
+        reports.append(import_file(require_allowed(file, "file", venue)))
+    if text.strip():
+        reports.append(import_text(text))
+    for report in reports:
+        values = merged(values, report.values)
+    return {
+        "settings": values,
+        "summary": "\n".join(report.summary() for report in reports),
+        "entries": [entry for report in reports for entry in report.to_json()["entries"]],
+        "warnings": [warning for report in reports for warning in report.warnings],
+    }
 
 
 def looked_ahead(values: Mapping[str, Any], model: str, venue: Venue) -> Outlook:

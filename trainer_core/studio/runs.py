@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,9 +55,14 @@ class SavedRun:
         """The settings, those that hold no more at their defaults. Raises ConfigError where too little is left."""
         return from_json(TrainConfig, read_own(self.settings).values)
 
-    def previews(self, epoch: int) -> list[Path]:
-        """The epoch's preview pictures, in the order of the prompts."""
-        return sorted((self.folder.folder / "samples").glob(f"{_escaped(self.folder.epoch_stem(epoch))}-??.png"))
+    def previews(self) -> dict[int, list[Path]]:
+        """Each epoch's preview pictures, in the order of the prompts; epochs without any are left out."""
+        pattern = re.compile(re.escape(self.folder.stem) + r"-(\d{6})-\d{2}\.png")
+        found: dict[int, list[Path]] = {}
+        for path in sorted((self.folder.folder / "samples").glob("*.png")):
+            if match := pattern.fullmatch(path.name):
+                found.setdefault(int(match[1]), []).append(path)
+        return found
 
     def as_json(self) -> dict[str, Any]:
         """As a page shows it."""
@@ -70,12 +76,13 @@ class SavedRun:
 
     def epochs(self) -> list[dict[str, Any]]:
         """Each saved epoch as a page shows it."""
+        previews = self.previews()
         return [
             {
                 "number": number,
                 "stem": path.stem,
                 "bytes": path.stat().st_size,
-                "previews": [opaque(each) for each in self.previews(number)],
+                "previews": [opaque(each) for each in previews.get(number, [])],
             }
             for number, path in self.folder.epochs()
         ]
@@ -125,7 +132,3 @@ def _record(folder: Path) -> dict[str, Any] | None:
     except (OSError, ValueError, RecursionError):
         return None
     return record if isinstance(record, dict) and isinstance(record.get("key"), str) else None
-
-
-def _escaped(stem: str) -> str:
-    return "".join(f"[{letter}]" if letter in "[?*" else letter for letter in stem)

@@ -17,7 +17,7 @@ from ..settings import to_json
 from .account import saved_curve
 from .comparing import differences, sheet
 from .deleting import delete
-from .keeping import promote
+from .keeping import promote, require_new_stem
 from .lineup import FAILED, FINISHED, RUNNING, STOPPED, Entry, Lineup
 from .recipe_room import Outlook, looked_ahead, measured
 from .request import requested
@@ -38,6 +38,7 @@ class Studio:
         self._is_stopping = False
         self._thread: threading.Thread | None = None
         self._revision = 0
+        self._previews: dict[str, Path] = {}  # by their ids, as far as they have been looked up
         self._lock = threading.RLock()
 
     @property
@@ -190,18 +191,22 @@ class Studio:
 
     def preview(self, name: str) -> bytes:
         """A preview picture as PNG; name: its id. Raises NotThere."""
-        for run in saved_runs(self._roots()):
-            for path in (run.folder.folder / "samples").glob("*.png"):
-                if opaque(path) == name:
-                    return path.read_bytes()
-        raise NotThere("this preview is not there any more; look at the run again")
+        try:
+            if name not in self._previews:
+                runs = saved_runs(self._roots())
+                paths = (path for run in runs for previews in run.previews().values() for path in previews)
+                self._previews = {opaque(path): path for path in paths}
+            return self._previews[name].read_bytes()
+        except (KeyError, OSError):
+            raise NotThere("this preview is not there any more; look at the run again") from None
 
     def promote(self, run_id: str, number: int, final_name: str, notes: str = "") -> Path:
         """Copy an epoch under a final name beside the runs, with preview and sidecar; gives the LoRA's file.
 
         Raises RunError where a LoRA is called so already: nothing is ever overwritten."""
         run = self._run(run_id)
-        preview = next(iter(run.previews(number)), None)
+        preview = next(iter(run.previews().get(number, [])), None)
+        require_new_stem(final_name, self.venue.runs_dir)
         kept = promote(run.epoch_file(number), preview, run.folder.folder.parent, final_name, run.trigger, notes)
         self.venue.epochs_changed()
         return kept

@@ -155,7 +155,8 @@ def _delete(studio: Studio, asked: Asked) -> Any:
 
 
 def _recipe(studio: Studio, asked: Asked) -> Any:
-    return read_recipe(asked.given("text", str, ""), asked.given("preset", str, ""))
+    text, file, preset = (asked.given(name, str, "") for name in ("text", "file", "preset"))
+    return read_recipe(text, file, preset, studio.venue)
 
 
 def _outlook(studio: Studio, asked: Asked) -> Any:
