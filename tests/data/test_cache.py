@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -241,6 +242,32 @@ def test_two_processes_may_fill_one_cache(build):
     assert encode.pictures == 0
     assert_right(cache, examples, placements)
     assert not list(cache.path(0).parents[1].glob("*/*.tmp"))
+
+
+def encode_slowly(pixels: Tensor) -> Tensor:
+    time.sleep(0.1)
+    return encoded(pixels)
+
+
+def test_a_process_that_is_killed_leaves_whole_files_and_the_next_goes_on(build):
+    cache, *_ = build(encode=encode_slowly, pixels_per_encode=1)
+    context = multiprocessing.get_context("fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn")
+    torch.set_num_threads(1)
+    killed = context.Process(target=fill_in_this_process, args=(cache,))
+    killed.start()
+    folder = cache.path(0).parents[1]
+    deadline = time.monotonic() + 60
+    while len(list(folder.glob("*/*.latents"))) < 3:
+        assert killed.is_alive() and time.monotonic() < deadline
+        time.sleep(0.01)
+    killed.kill()
+    killed.join(30)
+    kept = len(list(folder.glob("*/*.latents")))
+    assert 3 <= kept < 8, "it was killed under way"
+    cache, examples, placements, encode = build()
+    list(cache.fill())
+    assert encode.pictures == 8 - kept
+    assert_right(cache, examples, placements)
 
 
 def test_a_picture_that_cannot_be_decoded_is_named(build, folder_of_pictures):

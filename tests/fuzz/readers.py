@@ -14,6 +14,7 @@ from trainer_core.data.captions import prepared_caption, training_caption
 from trainer_core.data.dataset_files import described_folders
 from trainer_core.data.edits import edited_captions
 from trainer_core.data.examples import Example
+from trainer_core.data.spaced_tags import parted_at_spaces
 from trainer_core.files.lora_file import load_lora, read_metadata
 from trainer_core.optim.args import parse_optimizer_args
 from trainer_core.recipes.reading import import_file
@@ -47,6 +48,7 @@ def _captions(content: bytes, folder: Path) -> None:
         )
         example = Example(folder / "a.png", 2, caption, (64, 64), "0" * 64, "a")
         prepared_caption(caption, config)
+        prepared_caption(parted_at_spaces(caption), config)
         training_caption(example, config, seed=1, epoch=2)
         words = caption[:40]
         for operation in ("remove", "append", "sort", "deduplicate", "drop_traits"):
@@ -64,6 +66,9 @@ def _sidecar(content: bytes, folder: Path) -> None:
 
 def _dataset_file(suffix: str) -> Callable[[bytes, Path], object]:
     def read(content: bytes, folder: Path) -> None:
+        for name in ("pictures", "others"):
+            (folder / name).mkdir(exist_ok=True)
+            (folder / name / "a.png").touch()
         described_folders(_written(folder / f"dataset{suffix}", content), DatasetConfig(str(folder)), [])
 
     return read
@@ -146,6 +151,9 @@ batch_size = 2
   num_repeats = 10
   class_tokens = "cat"
   caption_extension = ".txt"
+  keep_tokens_separator = "|||"
+  caption_dropout_rate = 0.1
+  token_warmup_step = 100
   [[datasets.subsets]]
   metadata_file = "meta.json"
   image_dir = "others"

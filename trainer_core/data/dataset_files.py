@@ -113,6 +113,7 @@ def _of_subset(values: Mapping[str, Any], file: Path, warnings: list[str]) -> Fo
     repeats = values.get("num_repeats", 1)
     if repeats < 1:
         raise DataError(f"{named(file)}: num_repeats is {repeats}; give 1 or more, or remove the subset")
+    caption_settings = _caption_settings(values, file)
     if values.get("metadata_file"):
         metadata = _within(file, values["metadata_file"])
         folder = _within(file, values["image_dir"]) if values.get("image_dir") else metadata.parent
@@ -132,7 +133,7 @@ def _of_subset(values: Mapping[str, Any], file: Path, warnings: list[str]) -> Fo
         found.captions,
         values.get("caption_prefix") or "",
         values.get("caption_suffix") or "",
-        _caption_settings(values, file),
+        caption_settings,
     )
 
 
