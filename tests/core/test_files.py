@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import threading
 
 import pytest
 import torch
@@ -110,3 +111,14 @@ def test_steps_done_twice_are_read_once_and_a_cut_line_is_passed_over(tmp_path):
         file.write('{"event": "step", "step": 4, "lo')
     assert read_measurements(log.path) == [*steps[:2], again]
     assert read_measurements(tmp_path / "none.jsonl") == []
+
+
+def test_a_run_that_is_closed_on_another_thread_is_free_again(tmp_path):
+    run = open_run_folder(tmp_path, "cat", "a", {})
+    held = run.locked()
+    held.__enter__()
+    closing = threading.Thread(target=held.__exit__, args=(None, None, None))
+    closing.start()
+    closing.join()
+    with run.locked():
+        pass

@@ -15,6 +15,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ from .atomic import write_atomically
 _FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f]')
 _RESERVED = {"CON", "PRN", "AUX", "NUL", *(f"{port}{n}" for port in ("COM", "LPT") for n in range(1, 10))}
 _LONGEST_NAME = 120
+# A run may be closed on another thread than the one that opened it; before filelock 3.11 no lock belonged to a thread.
+_FOR_ANY_THREAD: dict[str, Any] = {"thread_local": False} if "thread_local" in signature(FileLock.__init__).parameters else {}
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,7 @@ class RunFolder:
     def locked(self) -> Iterator[None]:
         """Keep every other process and thread out of the folder. Raises RunError when one is at work in it."""
         try:
-            with FileLock(self.folder / ".lock", timeout=0, thread_local=False, is_singleton=False):
+            with FileLock(self.folder / ".lock", timeout=0, **_FOR_ANY_THREAD):
                 yield
         except Timeout:
             raise RunError(
