@@ -28,7 +28,9 @@ _FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f]')
 _RESERVED = {"CON", "PRN", "AUX", "NUL", *(f"{port}{n}" for port in ("COM", "LPT") for n in range(1, 10))}
 _LONGEST_NAME = 120
 # A run may be closed on another thread than the one that opened it; before filelock 3.11 no lock belonged to a thread.
-_FOR_ANY_THREAD: dict[str, Any] = {"thread_local": False} if "thread_local" in signature(FileLock.__init__).parameters else {}
+_FOR_ANY_THREAD: dict[str, Any] = (
+    {"thread_local": False} if "thread_local" in signature(FileLock.__init__).parameters else {}
+)
 
 
 @dataclass(frozen=True)
