@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..errors import ConfigError
 from .base import ALGORITHMS, BaseAlgorithm, Layer
-from .channels import channel_axis, without_bias
+from .channels import along_channels, channel_axis
 from .rotation import BLOCKS, limited, rotation_less_identity, skew
 
 RESCALE = "rescale"
@@ -52,27 +52,40 @@ class BOFT(BaseAlgorithm):
         return {name: each.float() - 1 if name == RESCALE else each for name, each in tensors.items()}
 
     def delta(self, layer: Layer, weights: Mapping[str, Tensor]) -> Tensor:
-        """R_m · … · R₁ · W - W, its rows then rescaled."""
+        """R_m · … · R₁ · W - W, its rows then rescaled; kept apart from W, so that small changes survive."""
         weight = layer.module.weight.to(weights[BLOCKS].dtype)
-        return self._change(layer, weights, weight.flatten(1)).view(weight.shape)
+        rows = weight.flatten(1)
+        change = torch.zeros_like(rows)
+        for rounds, turn in self._turns(layer, weights, rows.dtype):
+            change = change + scattered(turn @ gathered(rows + change, rounds, turn.shape[-1]), rounds)
+        if RESCALE in weights:
+            change = change + weights[RESCALE].view(-1, 1).to(rows.dtype) * (rows + change)
+        return change.view(weight.shape)
 
     def forward(self, layer: Layer, weights: Mapping[str, Tensor], x: Tensor, y: Tensor, seed: int | None) -> Tensor:
-        """The same on y - bias: rounds · b multiplications per output, where the layer has as many as inputs."""
+        """R_m · … · R₁ · (y - bias) + bias: rounds · b multiplications per output, where the layer has as many as
+        inputs. The bias is turned by itself, which spares a pass over y."""
         axis = channel_axis(layer.module)
-        plain = without_bias(layer.module, y).to(weights[BLOCKS].dtype).movedim(axis, 0)
-        change = self._change(layer, weights, plain.flatten(1)).view(plain.shape)
-        return (y + change.movedim(0, axis)).to(y.dtype)
+        wide = y.to(torch.promote_types(y.dtype, weights[BLOCKS].dtype))
+        turns = self._turns(layer, weights, wide.dtype)
+        rows = wide.movedim(axis, 0)
+        turned = self._turned(weights, turns, rows.flatten(1)).view(rows.shape).movedim(0, axis).contiguous()
+        if layer.module.bias is not None:
+            bias = layer.module.bias.to(wide.dtype)
+            turned = turned + along_channels(layer.module, bias - self._turned(weights, turns, bias[:, None])[:, 0])
+        return turned.to(y.dtype)
 
-    def _change(self, layer: Layer, weights: Mapping[str, Tensor], h: Tensor) -> Tensor:
-        """What is added to h [outputs, n]; kept apart from h all the way, so that small changes survive bf16."""
+    def _turns(self, layer: Layer, weights: Mapping[str, Tensor], dtype: torch.dtype) -> list[tuple[range, Tensor]]:
+        """R - I of each pass, with the rounds that it makes as one."""
         turns = by_halves(rotation_less_identity(skew(weights[BLOCKS], self._limit(layer))))
-        change = torch.zeros_like(h)
-        for rounds in passes(len(turns), turns.shape[-1]):
-            turn = as_one_round(turns, rounds).to(h.dtype)
-            change = change + scattered(torch.bmm(turn, gathered(h + change, rounds, turn.shape[-1])), rounds)
-        if RESCALE in weights:
-            change = change + weights[RESCALE].view(-1, 1).to(h.dtype) * (h + change)
-        return change
+        return [(rounds, as_one_round(turns, rounds).to(dtype)) for rounds in passes(len(turns), turns.shape[-1])]
+
+    def _turned(self, weights: Mapping[str, Tensor], turns: list[tuple[range, Tensor]], h: Tensor) -> Tensor:
+        """h [outputs, n], rotated and rescaled; I · h is added within each product, which costs no pass of its own."""
+        for rounds, turn in turns:
+            groups = gathered(h, rounds, turn.shape[-1])
+            h = scattered(torch.baddbmm(groups, turn, groups), rounds)
+        return h + weights[RESCALE].view(-1, 1).to(h.dtype) * h if RESCALE in weights else h
 
     def _limit(self, layer: Layer) -> float:
         """LyCORIS measures the constraint per output."""
