@@ -14,7 +14,7 @@ from pathlib import Path
 
 def main(forge: Path, pack: Path, data: Path, results: Path, wanted: list[str]) -> None:
     """Run the wanted checks, each result a line of JSON in `results`."""
-    boot(forge, data)
+    boot(forge, data, ["--always-cpu", "--all-in-fp32"])
     sys.path.append(str(pack))
     from contract import checks_in, kind_of, run_check, use
     from contract.in_forge import Forge, with_thin_text_encoders
@@ -27,16 +27,10 @@ def main(forge: Path, pack: Path, data: Path, results: Path, wanted: list[str]) 
             file.write(json.dumps(run_check(name, path)) + "\n")
 
 
-def boot(forge: Path, data: Path) -> None:
-    """All that Forge does before it shows its page."""
-    options = [
-        "--always-cpu",
-        "--all-in-fp32",
-        "--skip-version-check",
-        "--no-hashing",
-        "--disable-console-progressbars",
-    ]
-    sys.argv = ["launch.py", "--data-dir", str(data), "--no-download-sd-model", "--no-prompt-history", *options]
+def boot(forge: Path, data: Path, options: list[str]) -> None:
+    """All that Forge does before it shows its page. options: of its command line."""
+    quiet = ["--skip-version-check", "--no-hashing", "--no-prompt-history", "--disable-console-progressbars"]
+    sys.argv = ["launch.py", "--data-dir", str(data), "--no-download-sd-model", *quiet, *options]
     os.chdir(forge)
     sys.path.insert(0, str(forge))
     from modules_forge.initialization import initialize_forge

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
-from . import adapters, described, equal, forge_only, given_back, gradients, previews, refused, runs
+from . import (
+    a1111_borrowing,
+    a1111_only,
+    adapters,
+    described,
+    equal,
+    forge_only,
+    given_back,
+    gradients,
+    previews,
+    refused,
+    runs,
+)
 from .loaded import TEXT_LAYERS, use
 from .registry import CHECKS, checks_in, kind_of, run_check
 
 __all__ = [
     "CHECKS",
     "TEXT_LAYERS",
+    "a1111_borrowing",
+    "a1111_only",
     "adapters",
     "checks_in",
     "described",

@@ -149,7 +149,7 @@ def check_previews_are_forges_own_pictures(path: Path) -> None:
 
     ours = torch.from_numpy(np.asarray(on_a_thread(sample)) / np.float32(255))
     report(f"differs by {(ours - generated).abs().max().item() * 255:.0f}/255")
-    assert (ours - generated).abs().max() <= 1 / 255
+    assert (ours - generated).abs().max() * 255 < 1.01, "more than the rounding to 8 bits"
 
 
 @check("sd1", "sdxl", host="Forge")

@@ -32,7 +32,7 @@ def check_previews_equal_the_saved_lora_in_the_hosts_loader(path: Path) -> None:
     effect, gap = (live - plain).abs().max().item(), (live - exported).abs().max().item()
     report(f"effect {effect * 255:.1f}/255, gap {gap * 255:.2f}/255")
     assert effect > 10 / 255, "the adapters have no effect"
-    assert gap <= 1 / 255
+    assert gap * 255 < 1.01, "more than the rounding to 8 bits"
     assert torch.equal(loaded.picture(), plain)
 
 

@@ -25,7 +25,7 @@ _notes: list[str] = []
 def check(*kinds: str, host: str = "") -> Callable:
     """File a check under its name and each kind of checkpoint: it is called with that checkpoint's path.
 
-    host: the only one that it is about, "ComfyUI" or "Forge"."""
+    host: the only one that it is about, "ComfyUI", "Forge" or "A1111"."""
 
     def file_away(function: Callable[[Path], None]) -> Callable[[Path], None]:
         for kind in kinds:
