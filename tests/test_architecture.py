@@ -32,7 +32,8 @@ LAYERS = (
     {"train"},
     {"demo"},
     {"bench", "experiments", "queue", "studio"},
-    {"web_api"},
+    {"tab", "web_api"},
+    {"standalone", "webui_extension"},
     {"cli"},
     {"__main__"},
 )
@@ -44,8 +45,12 @@ HOSTS = {
         ("trainer_core/hosts/comfy", "nodes/"),
     ),
     "A1111 and Forge": (
-        {"backend", "gradio", "k_diffusion", "launch", "ldm", "modules", "modules_forge", "sgm"},
+        {"backend", "k_diffusion", "launch", "ldm", "modules", "modules_forge", "sgm"},
         ("trainer_core/hosts/webui", "scripts/"),
+    ),
+    "Gradio": (
+        {"gradio"},
+        ("trainer_core/hosts/webui", "trainer_core/tab/"),
     ),
     "diffusers": (
         {"diffusers", "transformers", "accelerate", "peft"},
@@ -56,6 +61,7 @@ HOSTS = {
 # What nobody pays for who does not use it.
 HEAVY = set().union(*(names for names, _ in HOSTS.values())) | {
     "dadaptation",
+    "fastapi",
     "gallery_dl",
     "huggingface_hub",
     "lycoris",
@@ -67,6 +73,7 @@ HEAVY = set().union(*(names for names, _ in HOSTS.values())) | {
     "scipy",
     "starlette",
     "torchvision",
+    "uvicorn",
 }
 LIGHT = {"PIL", "filelock", "numpy", "safetensors", "torch", "tqdm"}
 

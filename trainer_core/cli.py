@@ -85,6 +85,16 @@ def _parser() -> argparse.ArgumentParser:
 
     add_dataset_commands(commands)
 
+    page = commands.add_parser("ui", help="the tab of A1111 and Forge as a page of its own, in a browser")
+    page.add_argument("--models", type=Path, help="folder of checkpoints and diffusers folders to choose from")
+    page.add_argument("--model", type=Path, help="a checkpoint or diffusers folder, offered first")
+    page.add_argument("--output", type=Path, default=Path("lazylora_runs"), help="where runs are made")
+    page.add_argument("--port", type=int, default=7870, help="of this computer; 7870")
+    page.add_argument(
+        "--listen", metavar="NAME:PASSWORD", default="", help="let other computers in, too, that give these"
+    )
+    page.set_defaults(run=_ui)
+
     demo = commands.add_parser("demo", help="train a drawn character on the embedded model and judge every epoch")
     demo.add_argument("--output", type=Path, default=Path("demo_output"), help="folder for what the demo writes")
     demo.set_defaults(run=_demo)
@@ -195,6 +205,12 @@ def _convert(parsed: argparse.Namespace) -> None:
         host = load_host(parsed.model, "cpu")
         spell_out_ia3(parsed.file, parsed.output, host.components(), host.family)
     print(f"wrote {parsed.output} ({parsed.output.stat().st_size / 1e6:.1f} MB)")
+
+
+def _ui(parsed: argparse.Namespace) -> None:
+    from .standalone.page import serve
+
+    serve(parsed.models, parsed.model, parsed.output, parsed.port, parsed.listen)
 
 
 def _demo(parsed: argparse.Namespace) -> None:

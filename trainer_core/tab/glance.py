@@ -1,0 +1,39 @@
+"""A first look at a folder of pictures: how many, how many with captions, and what the first is called."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..config import DatasetConfig
+from ..data.captions import prepared_caption
+from ..data.dataset import read_dataset
+from ..hosts.venue import Venue
+from ..settings import from_json
+from ..studio.request import require_allowed
+from ..telling import many
+
+
+@dataclass(frozen=True)
+class Glance:
+    """words: what a person wants to know first. caption: of the first picture, as it is trained."""
+
+    words: str
+    caption: str
+    warnings: tuple[str, ...]
+
+
+def glance(values: Mapping[str, Any], venue: Venue) -> Glance:
+    """Look into the folder of these dataset settings. Raises DataError for a folder that cannot be trained on,
+    ConfigError for settings that do not hold or a folder that may not be named here."""
+    config = from_json(DatasetConfig, values)
+    require_allowed(config.folder, "dataset.folder", venue)
+    dataset = read_dataset(config)
+    examples = dataset.subjects
+    without = sum(not example.caption.strip() for example in examples)
+    captions = (
+        "all with a caption" if not without else f"{without} without a caption" if without < len(examples) else ""
+    )
+    found = f"{many(len(examples), 'picture')}, {captions or 'none with a caption, which is fine for one thing'}"
+    return Glance(found, prepared_caption(examples[0].caption, config), dataset.warnings)
