@@ -85,7 +85,9 @@ def palette_with_transparent_entry() -> Image.Image:
     return image
 
 
-@pytest.mark.parametrize("image", [transparent("RGBA"), transparent("LA"), palette_with_transparent_entry()], ids=str)
+@pytest.mark.parametrize(
+    "image", [transparent("RGBA"), transparent("LA"), palette_with_transparent_entry()], ids=lambda image: image.mode
+)
 def test_transparency_is_laid_on_white(tmp_path, image):
     image.save(tmp_path / "a.png")
     picture = read_picture(tmp_path / "a.png")
