@@ -30,6 +30,13 @@ class State:
         self.said.append(f"begin {job}")
         self.interrupted, self.job_count = False, -1
 
+    def interrupt(self) -> None:
+        self.interrupted = True
+
+    def request_restart(self) -> None:
+        self.interrupt()
+        self.said.append("restart")
+
     def end(self) -> None:
         self.said.append("end")
 
@@ -102,6 +109,19 @@ def test_a_turn_knows_who_waits_and_who_interrupts(webui: SimpleNamespace):
         assert turn.is_interrupted()
         webui.state.interrupted, webui.state.stopping_generation = False, True
         assert turn.is_interrupted()
+
+
+def test_reload_ui_keeps_the_run(webui: SimpleNamespace):
+    reload_button = webui.state.request_restart  # Gradio has it from when the page was built
+    with WebuiVenue().turn("cat") as turn:
+        reload_button()
+        assert webui.state.said[-1] == "restart"
+        assert not turn.is_interrupted()
+        webui.state.interrupt()
+        assert turn.is_interrupted()
+    webui.state.interrupted = False
+    reload_button()
+    assert webui.state.interrupted, "a generation is interrupted as ever"
 
 
 def test_the_progress_bar_is_never_below_zero(webui: SimpleNamespace):

@@ -60,7 +60,7 @@ class WebuiVenue:
         from modules import shared
         from modules.call_queue import queue_lock
 
-        with queue_lock:
+        with queue_lock, _reloads_interrupt_nothing(shared.state):
             shared.state.begin(job=title)
             try:
                 yield WebuiTurn(shared.state, queue_lock)
@@ -107,6 +107,22 @@ class WebuiTurn:
     def is_awaited(self) -> bool:
         """See `Turn.is_awaited`."""
         return len(self._queue_lock._pending_threads) > 0
+
+
+@contextmanager
+def _reloads_interrupt_nothing(state: Any) -> Iterator[None]:
+    """Reload UI presses Interrupt first, so that no generation holds it up; a training holds nothing up and goes on."""
+    own = state.interrupt
+
+    def interrupt() -> None:
+        if sys._getframe(1).f_code.co_name != "request_restart":
+            own()
+
+    state.interrupt = interrupt
+    try:
+        yield
+    finally:
+        del state.interrupt
 
 
 def _folders() -> list[Path]:
