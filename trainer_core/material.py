@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .data.batches import Batch
 from .data.cache import LatentCache, TextCache
-from .data.captions import for_run, has_chance, training_caption
+from .data.captions import for_run, has_chance, settings_of, training_caption
 from .data.masks import Masks
 from .data.regularisation import importance_of
 from .diffusion.cond import Cond
@@ -46,7 +46,8 @@ class Material:
         self.masks = Masks(examples, placements, config.dataset, host.device)
         self._importance = importance_of(examples, config.loss.prior_loss_weight, host.device)
         self._captioning = for_run(config.dataset, plan.total_steps, trains_text)
-        comes_back = has_chance(config.dataset) and self._captioning.caption_variants > 0
+        has_variants = any(has_chance(settings_of(each, config.dataset)) for each in examples)
+        comes_back = has_variants and self._captioning.caption_variants > 0
         self._texts = TextCache(self._encode_texts, kept_bytes=_KEPT_TEXT_BYTES if comes_back else 0)
 
     def fill_pictures(self) -> Iterator[Event]:

@@ -68,6 +68,16 @@ def test_variants_beyond_the_room_are_encoded_again_and_train_the_same(tiny_host
     assert all(torch.equal(ours[key], theirs[key]) for key in ours)
 
 
+def test_variants_that_only_a_subset_has_are_kept_too(tiny_host, make_config, pictures, seen):
+    described = pictures / "set.toml"
+    subset = 'image_dir = "2_thing"\nnum_repeats = 2\ncaption_extension = ".txt"\nshuffle_caption = true\n'
+    described.write_text("[[datasets]]\n[[datasets.subsets]]\n" + subset)
+    dataset = {"folder": str(described), "caption_variants": 5}
+    events = list(train(make_config(max_train_epochs=4, dataset=dataset, network=FROZEN), tiny_host))
+    assert max(captions_cached(events)) == 10, "the fourth epoch brings none"
+    assert len({caption for step in seen for caption in step}) > 5, "shuffled by the file"
+
+
 def test_settings_of_chance_change_nothing_where_there_is_none(tiny_host, make_config):
     usual = weights_of(list(train(make_config(max_train_epochs=1, network=FROZEN), tiny_host)))
     for number, dataset in enumerate(({"caption_variants": 3}, {"enable_wildcard": True}, {"weighted_captions": True})):

@@ -180,6 +180,12 @@ def test_what_is_wrong_is_said_with_its_cure(described, text, said):
         scan(DatasetConfig(str(described)))
 
 
+def test_a_toml_of_a_megabyte_is_refused_at_once(described):
+    described.write_text(CONFIG + "#" * (1 << 20))
+    with pytest.raises(DataError, match="larger than 1 MiB; split it"):
+        scan(DatasetConfig(str(described)))
+
+
 def test_metadata_by_name_stem_and_path(tmp_path, draw):
     for i, name in enumerate("abcd"):
         draw(tmp_path / f"{name}.png", seed=i)

@@ -126,6 +126,7 @@ def test_marks_for_kept_tokens_stay_where_they_are(operation):
         TagEdit("rename", "a, b", "c"),
         TagEdit("regex", "(", ""),
         TagEdit("regex", "a", r"\1"),
+        TagEdit("regex", "a{2," + "9" * 99 + "}", ""),
         TagEdit("regex", "a" * 501, ""),
     ],
 )

@@ -20,6 +20,7 @@ from .sidecars import caption_of
 
 DATASET_FILE_SUFFIXES = (".toml", ".json")
 _MOST_BYTES = 256 << 20  # metadata of a million pictures
+_MOST_TOML_BYTES = 1 << 20  # thousands of subsets; tomlkit takes half a minute for them
 # what a subset decides for itself, by the kinds of value that it may be
 _OWN_KEYS: Mapping[str, tuple[type, ...]] = {
     "image_dir": (str,),
@@ -62,14 +63,16 @@ def described_folders(file: Path, config: DatasetConfig, warnings: list[str]) ->
 
 
 def _read(file: Path) -> Mapping[str, Any]:
+    is_toml = file.suffix.lower() == ".toml"
+    most = _MOST_TOML_BYTES if is_toml else _MOST_BYTES
     try:
-        if file.stat().st_size > _MOST_BYTES:
-            raise DataError(f"{named(file)} is larger than {_MOST_BYTES >> 20} MiB; split it")
+        if file.stat().st_size > most:
+            raise DataError(f"{named(file)} is larger than {most >> 20} MiB; split it")
         text, _ = decode_caption(file.read_bytes())
     except OSError as error:
         raise DataError(f"{named(file)} cannot be read ({error.strerror}); check its permissions") from error
     try:
-        values = _parsed(text, is_toml=file.suffix.lower() == ".toml")
+        values = _parsed(text, is_toml)
     except (ValueError, RecursionError) as error:
         reason = "nested too deep" if isinstance(error, RecursionError) else str(error).split("\n")[0]
         raise DataError(f"{named(file)} cannot be understood ({reason}); correct it there") from None
@@ -81,9 +84,11 @@ def _read(file: Path) -> Mapping[str, Any]:
 def _parsed(text: str, is_toml: bool) -> Any:
     if not is_toml:
         return json.loads(text)
-    import tomlkit
-    from tomlkit.exceptions import TOMLKitError
-
+    try:
+        import tomlkit
+        from tomlkit.exceptions import TOMLKitError
+    except ImportError:
+        raise DataError("reading TOML needs the package tomlkit: pip install tomlkit") from None
     try:
         return tomlkit.parse(text).unwrap()
     except TOMLKitError as error:  # a key that stands there twice is none of its ParseErrors

@@ -141,7 +141,7 @@ def _substitution(edit: TagEdit) -> Callable[[str], str]:
     try:
         pattern = re.compile(edit.tags, re.IGNORECASE)
         pattern.sub(edit.replacement, "")  # a replacement is looked at even where nothing matches
-    except (re.error, IndexError) as error:
+    except (re.error, IndexError, OverflowError) as error:
         raise ConfigError(
             f'"{edit.tags}" → "{edit.replacement}" is no regular expression ({error}); correct it'
         ) from None
