@@ -158,7 +158,9 @@ def _component(path: str, each: Setting, look: Mapping[str, Any]) -> Any:
 
 
 def _info(each: Setting) -> str:
-    facts = [fact for fact in (range_words(each), "" if each.unit == "px" else each.unit) if fact]
+    has_range = each.le is None or each.le < _SPINNER
+    facts = [range_words(each) if has_range else "", "" if each.unit == "px" else each.unit]
+    facts = [fact for fact in facts if fact]
     text = f"{each.help} ({', '.join(facts)})" if facts else each.help
     return f"{text} One per line." if _is_many(each) else text
 
