@@ -19,6 +19,9 @@ from trainer_core.files.lora_file import load_lora, read_metadata
 from trainer_core.optim.args import parse_optimizer_args
 from trainer_core.recipes.reading import import_file
 from trainer_core.settings import from_json, to_json
+from trainer_core.studio.account import saved_curve
+from trainer_core.studio.comparing import differences
+from trainer_core.studio.runs import saved_runs
 from trainer_core.tagging.history import CaptionHistory
 from trainer_core.tagging.vocabulary import read_vocabulary
 
@@ -107,6 +110,19 @@ def _history(content: bytes, folder: Path) -> None:
     _written(entry, content)
     CaptionHistory(folder).entries()
     CaptionHistory(folder).undo()
+
+
+def _run_record(content: bytes, folder: Path) -> None:
+    (folder / "cat").mkdir(exist_ok=True)
+    _written(folder / "cat" / "run.json", content)
+    for run in saved_runs([folder]):
+        json.dumps([run.as_json(), run.prompts, differences(run, run)])
+        run.config()
+
+
+def _event_log(content: bytes, folder: Path) -> None:
+    _written(folder / "events.jsonl", content)
+    json.dumps(saved_curve(folder), allow_nan=False)
 
 
 def _tag_list(suffix: str) -> Callable[[bytes, Path], object]:
@@ -246,6 +262,19 @@ READERS: dict[str, Reader] = {
     "LoRA files": Reader(_lora, (struct.pack("<Q", len(_header_of(_SS))) + _header_of(_SS) + bytes(4),)),
     "caption history": Reader(
         _history, (_ENTRY,), (b'"files"', b'"before"', b'"../../a.txt"', b'"/etc/a.txt"', b"null")
+    ),
+    "run records": Reader(
+        _run_record,
+        (json.dumps({"key": "ab", "finished": ["cat-000001.safetensors"], "settings": to_json(_SETTINGS)}).encode(),),
+        (*_JSON_WORDS, b'"key"', b'"settings"', b'"sample"', b'"prompts"', b'"finished"', b"null"),
+    ),
+    "event logs": Reader(
+        _event_log,
+        (
+            b'{"event": "step", "step": 2, "epoch": 1, "loss": 0.1, "grad_norm": 1.0, "lr": {"unet": 1.0}, "d": null}\n'
+            b'{"event": "spiked", "step": 2, "epoch": 1, "rise": 2.5}\n{"event": "turned_back", "step": 1}',
+        ),
+        (b'"event"', b'"step"', b'"lr"', b"NaN", b"Infinity", b"null", b"-1", b"1e999", b"[[", b"\n"),
     ),
     "tag lists CSV": Reader(
         _tag_list(".csv"), (b'tag_id,name,category,count\n1,hat,0,5\n2,"a, b",4,1\n',), (b'"', b",,", b"category")

@@ -26,14 +26,14 @@ class EventLog:
 
 def read_measurements(path: Path) -> list[Measurement]:
     """Each optimizer step's numbers once, in order: of steps that were done again after a resume, the later ones, and
-    none of those that the run has turned back from."""
+    none of those that the run has turned back from. Lines that make no sense are passed over."""
     steps: dict[int, Measurement] = {}
     for entry in _entries(path):
         event = entry.pop("event", None)
-        if event == "step":
+        if event == "step" and _is_measurement(entry):
             measurement = Measurement(**entry)
             steps[measurement.step] = measurement
-        elif event == "turned_back":
+        elif event == "turned_back" and isinstance(entry.get("step"), int):
             steps = {step: each for step, each in steps.items() if step <= entry["step"]}
     return [steps[step] for step in sorted(steps)]
 
@@ -42,14 +42,32 @@ def read_spikes(path: Path) -> list[Spiked]:
     """Every spike of d·lr that was found, in order, each once; that which the run was cut at among them."""
     spikes: dict[int, Spiked] = {}
     for entry in _entries(path):
-        if entry.pop("event", None) == "spiked":
+        if entry.pop("event", None) == "spiked" and _is_spike(entry):
             spikes[entry["step"]] = Spiked(**entry)
     return [spikes[step] for step in sorted(spikes)]
 
 
+def _is_measurement(entry: dict) -> bool:
+    rates = entry.get("lr")
+    numbers = [entry.get("loss"), entry.get("grad_norm"), *(rates.values() if isinstance(rates, dict) else [None])]
+    if entry.get("d") is not None:
+        numbers.append(entry["d"])
+    return _has_place(entry, Measurement) and all(isinstance(each, (int, float)) for each in numbers)
+
+
+def _is_spike(entry: dict) -> bool:
+    return _has_place(entry, Spiked) and isinstance(entry.get("rise"), (int, float))
+
+
+def _has_place(entry: dict, kind: type) -> bool:
+    """Whether it says at which step, and nothing that such an event does not say."""
+    places = (entry.get("step"), entry.get("epoch"))
+    return entry.keys() <= kind.__dataclass_fields__.keys() and all(isinstance(each, int) for each in places)
+
+
 def _entries(path: Path) -> Iterator[dict]:
     if path.exists():
-        yield from map(_parsed, path.read_text(encoding="utf-8").splitlines())
+        yield from map(_parsed, path.read_text(encoding="utf-8", errors="replace").splitlines())
 
 
 def _lines(event: Event) -> list[dict]:
@@ -71,6 +89,6 @@ def _lines(event: Event) -> list[dict]:
 def _parsed(line: str) -> dict:
     try:
         entry = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}  # a line cut off by a power failure
     return entry if isinstance(entry, dict) else {}
