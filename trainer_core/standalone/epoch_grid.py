@@ -28,7 +28,7 @@ def epoch_grid(host: Host, request: GridRequest, epochs: Mapping[str, SavedEpoch
 
     The model's weights are the same before and after. Raises RunError for a file that is not of this model."""
     with host.borrowed([], "auto", False):
-        columns = [list(_column(host, request, epochs.get(stem))) for stem in request.epochs]
+        columns = [list(_column(host, request, epochs[stem] if stem else None)) for stem in request.epochs]
     rows = [f"strength {weight:g}" for weight in request.weights] if len(request.weights) > 1 else ()
     cells = [[_enlarged(column[row]) for column in columns] for row in range(len(request.weights))]
     return labelled_grid(cells, [stem or _WITHOUT for stem in request.epochs], rows)
