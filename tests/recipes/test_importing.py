@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+import time
 from dataclasses import replace
 from datetime import datetime, timezone
 
@@ -56,6 +57,16 @@ def test_proper_json_is_read_as_json_reads_it(made):
 def test_what_is_no_json_is_one_sentence(text):
     with pytest.raises(ConfigError):
         parse_json_object(text)
+
+
+@pytest.mark.parametrize("doubled", ['\\"x', "/* ", ",\n ", "\n", '"'])
+def test_a_long_text_that_is_no_json_is_refused_at_once(doubled):
+    start = time.monotonic()
+    with pytest.raises(ConfigError, match="no JSON"):
+        parse_json_object('{"a' + doubled * 20_000)
+    with pytest.raises(ConfigError, match="no JSON"):
+        parse_json_object("{" + doubled * 20_000)
+    assert time.monotonic() - start < 3, "where each quote is tried as a beginning it takes half a minute"
 
 
 def test_a_key_that_stands_there_twice_is_said():

@@ -95,7 +95,14 @@ def test_a_change_that_was_cut_off_is_undone(dataset, monkeypatch):
     assert files(root_of(found)) == {"00.txt": b"a", "01.txt": b"b", "02.txt": b"c"}
 
 
-@pytest.mark.parametrize("name", ["../victim.txt", "/tmp/victim.txt", "00.png", "..\\victim.txt", "link/victim.txt"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("../victim.txt", "/tmp/victim.txt", "00.png", "..\\victim.txt", "link/victim.txt"),
+        *("half a letter \ud800.txt", "nul \0.txt"),
+    ],
+    ids=ascii,
+)
 def test_a_history_that_came_with_a_dataset_reaches_no_other_file(dataset, tmp_path, name):
     found = dataset(["a"])
     root = root_of(found)

@@ -9,8 +9,9 @@ from typing import Any
 
 from ..errors import ConfigError
 
-_STRING = r'"(?:[^"\\]|\\.)*"'
-_COMMENT = re.compile(rf"({_STRING})|//[^\n]*|/\*.*?\*/|(?m:^\s*#[^\n]*)", re.DOTALL)
+# One that is not closed goes on to the end: else each quote in it would be tried as a beginning, up to the end again.
+_STRING = r'"(?:[^"\\]|\\.)*(?:"|\\?\Z)'
+_COMMENT = re.compile(rf"({_STRING})|//[^\n]*|/\*.*?(?:\*/|\Z)|(?m:^[ \t]*#[^\n]*)", re.DOTALL)
 _TRAILING_COMMA = re.compile(rf"({_STRING})|,(?=\s*[}}\]])", re.DOTALL)
 
 

@@ -165,9 +165,14 @@ class CaptionHistory:
         parts = PurePosixPath(name).parts
         path = self._root.joinpath(*parts)
         is_caption = path.suffix.lower() in CAPTION_SUFFIXES and ".." not in parts and "\\" not in name
-        if not is_caption or not (path.parent.resolve() / path.name).is_relative_to(self._root):
+        if (
+            not is_caption
+            or not _can_be_a_file(name)
+            or not (path.parent.resolve() / path.name).is_relative_to(self._root)
+        ):
             raise DataError(
-                f"the history in {self._entries} names {name}, which is no caption of this dataset; remove the history"
+                f"the history in {self._entries} names {printable(name)}, which is no caption of this dataset; "
+                "remove the history"
             )
         return path
 
@@ -190,6 +195,14 @@ class CaptionHistory:
                 f"nothing can be written in {self._root} ({error.strerror}), so captions could not be undone; "
                 "make the folder writable"
             ) from error
+
+
+def _can_be_a_file(name: str) -> bool:
+    """Whether the file system can be asked for it: JSON can hold NULs and halves of letters, names cannot."""
+    try:
+        return b"\0" not in os.fsencode(name)
+    except UnicodeEncodeError:
+        return False
 
 
 def _first_line(content: str) -> str:
