@@ -35,6 +35,7 @@
       setPrompt(withWords(promptArea().value, prompt));
       gradioApp().querySelector("#lazylora_open_plot")?.click();
       switch_to_txt2img();
+      gradioApp().querySelector("#txt2img_script_container")?.scrollIntoView({ block: "center" });
     },
   };
 

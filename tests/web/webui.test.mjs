@@ -10,8 +10,9 @@ function page(prompt, hasPlot = true) {
   const area = { value: prompt };
   const said = [];
   const button = hasPlot ? { click: () => said.push("filled") } : null;
+  const elements = { "#txt2img_prompt textarea": area, "#lazylora_open_plot": button };
   const context = vm.createContext({
-    gradioApp: () => ({ querySelector: (what) => (what === "#lazylora_open_plot" ? button : area) }),
+    gradioApp: () => ({ querySelector: (what) => elements[what] ?? null }),
     updateInput: (target) => said.push(`updated: ${target.value}`),
     switch_to_txt2img: () => said.push("txt2img"),
     onUiLoaded: () => {},

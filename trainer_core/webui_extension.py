@@ -1,0 +1,46 @@
+"""LazyLoRA as an extension of A1111 and Forge: what the shim in scripts/ hands to the UI's callbacks.
+
+Each can be called again, as Reload UI does; the studio, with the run in progress, is the process's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .hosts.webui import WebuiVenue
+from .hosts.webui_axis import add_axes as add_axes_to_plot
+from .hosts.webui_handover import lay_out_handover
+from .hosts.webui_visitors import is_public, is_welcome
+from .studio import Studio, the_studio
+from .tab import build_tab
+from .web_api import add_routes as add_routes_to
+
+TITLE, ELEMENT = "LazyLoRA", "lazylora"
+
+
+def add_axes() -> None:
+    """Put epoch and weight on the UI's own X/Y/Z plot."""
+    add_axes_to_plot(newest_epochs)
+
+
+def tabs() -> list[tuple[Any, str, str]]:
+    """The tab, and in it the hidden button that leads to txt2img."""
+    page = build_tab(studio())
+    with page:
+        lay_out_handover()
+    return [(page, TITLE, ELEMENT)]
+
+
+def add_routes(page: Any, app: Any) -> None:
+    """Put /lazylora/ beside the UI's own routes. page: Gradio's, None where the UI runs without one."""
+    add_routes_to(app, studio(), is_public(), is_welcome if is_public() else None)
+
+
+def newest_epochs() -> list[str]:
+    """The file stems of the newest run's epochs, in order."""
+    newest = next(iter(studio().runs()), None)
+    return [] if newest is None else [epoch["stem"] for epoch in newest["epochs"]]
+
+
+def studio() -> Studio:
+    """The process's studio, on the model that the UI has loaded."""
+    return the_studio(WebuiVenue)
