@@ -14,7 +14,7 @@ export class EpochsPanel {
     this.seen = "";
     this.lookedAt = { revision: -1, when: 0 };
     this.names = made("div", "lazylora-names");
-    this.said = made("p", "lazylora-hint");
+    this.said = made("div", "lazylora-hint");
     this.said.setAttribute("role", "status");
     this.room = made("div", "lazylora-epochs");
     this.empty = made("p", "lazylora-empty", "No run yet. Every epoch of a run appears here the moment it is saved.");
@@ -77,8 +77,28 @@ export class EpochsPanel {
       bar.append(this.button("X/Y/Z plot over these epochs", "opens txt2img with the axis filled in", () =>
         ui.openXyzPlot({ prompt: run.trigger, stems })));
     }
+    if (!run.finished && this.look.status?.run !== run.id) {
+      bar.append(this.button("Resume", "go on from where it stands", () => this.resume(run)));
+    }
+    const other = this.runs.find((each) => each.id !== run.id);
+    if (other) {
+      bar.append(this.button(`What differs from ${other.name}?`, "the settings of both", () => this.tell(run, other)));
+    }
     bar.append(this.button("Delete the run…", "its epochs, previews and curves", () => this.deleteRun(run)));
     return bar;
+  }
+
+  resume(run) {
+    // the page of its own asks which model; in a UI it is the one that is loaded
+    const model = document.querySelector("#lazylora_model input")?.value ?? "";
+    this.change("resume", { run: run.id, model }, `${run.name} goes on`);
+  }
+
+  async tell(run, other) {
+    const { differences } = await this.look.server.read(`compare?first=${run.id}&second=${other.id}`);
+    const lines = differences.map(({ setting, first, second }) =>
+      made("li", "", `${setting}: ${said(first)}, in ${other.name} ${said(second)}`));
+    this.said.replaceChildren(...(lines.length ? lines : [`${other.name} has the same settings`]));
   }
 
   card(run, epoch) {
@@ -180,6 +200,10 @@ export class EpochsPanel {
 /** What a prompt needs to have the epoch: `<lora:cat-000003:1>, zwx`. */
 export function promptOf(run, epoch) {
   return [`<lora:${epoch.stem}:1>`, run.trigger].filter(Boolean).join(", ");
+}
+
+function said(value) {
+  return value === null || value === "" ? "none" : typeof value === "string" ? value : JSON.stringify(value);
 }
 
 function bytes(size) {

@@ -5,25 +5,30 @@ import { made } from "./elements.js";
 
 const SMALL_STATES = { waiting: "waits", running: "trains", stopped: "stopped", failed: "failed", finished: "done" };
 
-/** One line with a bar: how far the run is, and the button that stops it. */
+const RESUMABLE = ["stopped", "failed"];
+
+/** One line with a bar: how far the run is, and the buttons that stop and resume it. */
 export class StripPanel {
   constructor(look) {
     this.look = look;
     this.title = made("strong");
     this.text = made("span", "lazylora-text");
     this.stopButton = made("button", "lazylora-button", "Stop");
-    this.stopButton.onclick = () => this.stop();
+    this.stopButton.onclick = () => this.ask(this.stopButton, "stop");
+    this.resumeButton = made("button", "lazylora-button lazylora-main", "Resume");
+    this.resumeButton.onclick = () => this.ask(this.resumeButton, "resume", { id: this.look.status.entry.id });
     this.fill = made("div", "lazylora-fill");
     const bar = made("div", "lazylora-bar", this.fill);
     bar.setAttribute("role", "progressbar");
     this.bar = bar;
-    this.element = made("div", "lazylora-strip", made("div", "lazylora-line", this.title, this.text, this.stopButton), bar);
+    const line = made("div", "lazylora-line", this.title, this.text, this.stopButton, this.resumeButton);
+    this.element = made("div", "lazylora-strip", line, bar);
     this.element.hidden = true;
   }
 
-  async stop() {
-    this.stopButton.disabled = true;
-    const said = await this.look.change("stop");
+  async ask(button, path, values) {
+    button.disabled = true;
+    const said = await this.look.change(path, values);
     if (said) {
       this.text.textContent = said;
     }
@@ -42,6 +47,8 @@ export class StripPanel {
     this.stopButton.hidden = !isBusy;
     this.stopButton.disabled = state === "stopping";
     this.stopButton.textContent = state === "stopping" ? "Stopping…" : "Stop";
+    this.resumeButton.hidden = isBusy || !RESUMABLE.includes(entry.state);
+    this.resumeButton.disabled = false;
     const share = entry.state === "finished" ? 1 : status.total_steps ? status.step / status.total_steps : 0;
     this.fill.style.width = `${100 * share}%`;
     this.bar.setAttribute("aria-valuenow", String(Math.round(100 * share)));
@@ -179,7 +186,7 @@ export class QueuePanel {
       button.onclick = () => this.change(path, { id: entry.id, ...values });
       buttons.append(button);
     };
-    if (["stopped", "failed"].includes(entry.state)) {
+    if (RESUMABLE.includes(entry.state)) {
       add("Resume", "go on from where it stands", "resume", {});
     }
     if (entry.state === "waiting" && place > 0) {
