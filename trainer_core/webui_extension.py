@@ -13,6 +13,7 @@ from .hosts.webui_visitors import is_public, is_welcome
 from .studio import Studio, the_studio
 from .tab import build_tab
 from .web_api import add_routes as add_routes_to
+from .web_api.gate import is_local
 
 TITLE, ELEMENT = "LazyLoRA", "lazylora"
 
@@ -32,7 +33,11 @@ def tabs() -> list[tuple[Any, str, str]]:
 
 def add_routes(page: Any, app: Any) -> None:
     """Put /lazylora/ beside the UI's own routes. page: Gradio's, None where the UI runs without one."""
-    add_routes_to(app, studio(), is_public(), is_welcome if is_public() else None)
+
+    def may_ask(request: Any) -> bool:
+        return is_local(request.headers, request.client.host if request.client else "") or is_welcome(request)
+
+    add_routes_to(app, studio(), is_public(), may_ask if is_public() else None)
 
 
 def newest_epochs() -> list[str]:

@@ -24,14 +24,14 @@ class Gate:
         """Why the request is turned away; None where it is let in. client: the address that it comes from."""
         if self.is_public and self.is_welcome is None:
             return Refusal(403, "this server is open to other machines and checks nobody; start it for its own only")
-        if not self.is_public and not _is_local(headers, client):
+        if not self.is_public and not is_local(headers, client):
             return Refusal(403, "this server answers its own machine only; start it with --listen for others")
         if self.is_welcome is not None and not self.is_welcome(request):
             return Refusal(401, "log in on the UI's page; a program needs --api, and a name and password of --api-auth")
         return None
 
 
-def _is_local(headers: Mapping[str, str], client: str) -> bool:
+def is_local(headers: Mapping[str, str], client: str) -> bool:
     """Whether it comes from this machine, through no proxy, and knows the server by a name that is this machine's: a
     foreign site's name that was made to lead here is not."""
     if any(headers.get(name) for name in _FORWARDED):
