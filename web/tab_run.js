@@ -162,7 +162,7 @@ export class QueuePanel {
     this.said = made("p", "lazylora-hint");
     this.startButton = made("button", "lazylora-button", "Start the queue");
     this.startButton.onclick = () => this.change("queue/start", {});
-    this.empty = made("p", "lazylora-empty", "The queue is empty. Train puts a recipe into it, as many as you like.");
+    this.empty = made("p", "lazylora-empty", "It is empty.");
     this.element = made("div", "", this.empty, this.list, this.startButton, this.said);
   }
 

@@ -9,7 +9,7 @@ from safetensors import SafetensorError, safe_open
 
 from ..errors import ConfigError
 
-TINY_WORLD = "tiny world (built in, to try things out)"
+TINY_WORLD = "tiny world (built in)"
 _WORLD = Path(__file__).resolve().parents[1] / "demo" / "world"
 _FOR_SDXL: dict[str, Any] = {"dataset": {"resolution": 1024, "max_bucket_reso": 2048}}
 # the demo's, which see

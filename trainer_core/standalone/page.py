@@ -17,7 +17,10 @@ from .venue import StandaloneVenue
 
 _HERE = "127.0.0.1"
 _EVERYWHERE = "0.0.0.0"
-_LOAD_THE_LIVE_PARTS = '() => { import("/lazylora/web/tab.js"); }'
+_LOAD_THE_LIVE_PARTS = """() => {
+  document.documentElement.classList.add("lazylora-page");
+  import("/lazylora/web/tab.js");
+}"""
 
 
 def serve(models: Path | None, model: Path | None, output: Path, port: int, login: str = "") -> None:

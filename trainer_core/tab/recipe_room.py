@@ -176,7 +176,7 @@ def _lay_out(form: Form, section: Section, key: str) -> None:
 
 
 _LOOKS: dict[str, dict[str, Any]] = {
-    "dataset.trigger_word": {"placeholder": "a word that means nothing yet, such as zwx"},
+    "dataset.trigger_word": {"placeholder": "such as zwx"},
     "output_dir": {"info": "Folder in which the run's folder is made; empty is where the UI finds LoRAs."},
 }
 

@@ -49,6 +49,7 @@ def lay_out_start(form: Form, studio: Studio) -> Start:
             label="Folder of pictures",
             info="10 to 30 pictures of one thing. A text file beside a picture may say what it shows.",
             placeholder="the folder's full path",
+            scale=2,
         )
         form.add(
             "output_name",
