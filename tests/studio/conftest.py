@@ -22,7 +22,8 @@ class FakeVenue:
     """A UI as far as a studio sees one.
 
     waiting: generations that want the model; at each turn's end one of them gets it. interrupt_at: the step at which
-    somebody presses the UI's stop button. log: what was done, in order. shown: what the UI's progress bar said."""
+    somebody presses the UI's stop button. at_step: what somebody does once that step is shown. log: what was done, in
+    order. shown: what the UI's progress bar said."""
 
     name = "Fake"
 
@@ -34,6 +35,7 @@ class FakeVenue:
         self.log: list[str] = []
         self.shown: list[Progress] = []
         self.interrupt_at: int | None = None
+        self.at_step: dict[int, Callable[[], None]] = {}
         self.lock = threading.Lock()
 
     def allows(self, path: Path) -> bool:
@@ -69,6 +71,7 @@ class FakeTurn:
 
     def show(self, progress: Progress) -> None:
         self._venue.shown.append(progress)
+        self._venue.at_step.pop(progress.step, lambda: None)()
 
     def is_interrupted(self) -> bool:
         at = self._venue.interrupt_at

@@ -88,18 +88,17 @@ def test_another_model_is_never_trained_on(studio, venue, recipe):
 
 
 def test_stop_keeps_all_and_resume_goes_on_bit_for_bit(studio, venue, recipe):
-    alone = trained_alone(studio, recipe, max_train_epochs=40)
-    id = studio.enqueue(recipe(max_train_epochs=40))
-    until(studio, lambda status: status["entry"]["id"] == id and status["step"] >= 6)
-    studio.stop()
+    alone = trained_alone(studio, recipe, max_train_epochs=3)
+    venue.at_step = {6: studio.stop}
+    id = studio.enqueue(recipe(max_train_epochs=3))
     status = settled(studio)
-    assert status["entry"]["state"] == "stopped" and 6 <= status["step"] < 160
-    stopped_at = status["step"]
+    assert status["entry"]["state"] == "stopped" and status["step"] == 6
+    assert len(epochs_of(studio, "thing")) == 1
     studio.resume(id)
     status = settled(studio)
-    assert status["entry"]["state"] == "finished" and status["step"] == 160
+    assert status["entry"]["state"] == "finished" and status["step"] == 12
     assert same(epochs_of(studio, "thing"), alone)
-    assert [each["step"] for each in studio.curve()["measurements"]] == list(range(1, 161)) and stopped_at < 160
+    assert [each["step"] for each in studio.curve()["measurements"]] == list(range(1, 13))
 
 
 def test_the_ui_s_own_stop_button_stops_within_a_step_and_holds_the_queue(studio, venue, recipe):
@@ -190,6 +189,20 @@ def test_what_was_stopped_before_its_turn_came_was_not_touched(studio, venue, re
         assert studio.status()["state"] == "stopping"
     status = settled(studio)
     assert status["entry"]["state"] == "stopped" and venue.loaded.predictions == 0
+
+
+def test_train_behind_a_run_that_is_being_stopped_begins_once_it_has_ended(studio, venue, recipe):
+    with venue.lock:
+        studio.enqueue(recipe(output_name="first"))
+        until(studio, lambda status: status["entry"] is not None)
+        studio.stop()
+        studio.enqueue(recipe(output_name="second"))
+        assert studio.status()["state"] == "stopping"
+    status = settled(studio)
+    assert [(each["title"], each["state"]) for each in status["queue"]] == [
+        ("first", "stopped"),
+        ("second", "finished"),
+    ]
 
 
 @pytest.mark.parametrize(

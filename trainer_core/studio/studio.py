@@ -37,7 +37,7 @@ class Studio:
         self.venue = venue
         self._lineup = Lineup()
         self._newest: Entry | None = None
-        self._is_stopping = False
+        self._is_stopping = self._starts_again = False
         self._thread: threading.Thread | None = None
         self._revision = 0
         self._previews: dict[str, Path] = {}  # by their ids, as far as they have been looked up
@@ -59,15 +59,13 @@ class Studio:
         entry = Entry(config, model, title.strip()[:_LONGEST_TITLE] or config.output_name)
         with self._lock:
             self._lineup.add(entry)
-            self._changed()
-            if self._thread is None:
-                self.start()
+            self.start()
         return entry.id
 
     def start(self) -> None:
-        """Train what waits in the queue; nothing changes where that goes on already."""
+        """Train what waits in the queue; while a run is being stopped, once that has ended."""
         with self._lock:
-            self._is_stopping = False
+            self._starts_again = self._is_stopping
             if self._thread is None and self._lineup.next_waiting() is not None:
                 self._thread = threading.Thread(target=self._work, name="lazylora studio", daemon=True)
                 self._thread.start()
@@ -76,7 +74,7 @@ class Studio:
     def stop(self) -> None:
         """End the run within one optimizer step, with its epochs and where it stands kept; the queue waits, too."""
         with self._lock:
-            self._is_stopping = self._thread is not None
+            self._is_stopping, self._starts_again = self._thread is not None, False
             self._changed()
 
     def resume(self, entry_id: str) -> None:
@@ -239,9 +237,11 @@ class Studio:
     def _next(self) -> Entry | None:
         """The next entry, marked as running; None ends the thread."""
         with self._lock:
-            entry = None if self._is_stopping else self._lineup.next_waiting()
+            rests = self._is_stopping and not self._starts_again
+            self._is_stopping = self._starts_again = False
+            entry = None if rests else self._lineup.next_waiting()
             if entry is None:
-                self._thread, self._is_stopping = None, False
+                self._thread = None
             else:
                 entry.state, self._newest = RUNNING, entry
             self._changed()
