@@ -113,6 +113,23 @@ def test_tags_are_counted_as_training_sees_them(folder):
     assert '"hat" is on 80% of the pictures, not on set/0.png' in described(report)
 
 
+def test_a_name_that_only_some_pictures_have_is_said(folder):
+    name = "shiroko (blue archive)"
+    root = folder(
+        {"2_sks/a.png": f"{name}, hat", "2_sks/b.png": f"{name}, smile", "2_sks/c.png": "tree", "2_sks/d.png": "grass"}
+    )
+    report = examine(DatasetConfig(str(root), resolution=64)).report
+    (found,) = report.names_on_some_pictures
+    assert (found.tag, found.pictures, found.missing) == (name, 2, ("2_sks/c.png", "2_sks/d.png"))
+    assert f'the name "{name}" is on 50% of the pictures in 2_sks, not on 2_sks/c.png, 2_sks/d.png' in described(report)
+
+
+def test_the_folder_s_own_name_is_a_name(folder):
+    root = folder({"2_sks/a.png": "sks, hat", "2_sks/b.png": "sks, smile", "2_sks/c.png": "tree"})
+    (found,) = examine(DatasetConfig(str(root), resolution=64)).report.names_on_some_pictures
+    assert (found.tag, found.missing) == ("sks", ("2_sks/c.png",))
+
+
 def test_unbalanced_concepts_are_named(folder):
     root = folder({f"10_a/{n}.png": "x" for n in range(4)} | {"1_b/0.png": "y"})
     report = report_on(root)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -27,6 +28,8 @@ _MOST_ENLARGED = 1.5  # a picture made larger than this is soft
 _MOST_CROPPED = 0.2  # of a picture's area
 _BLURRED = 0.62  # photos are 0.25 to 0.55, and 0.6 to 0.75 after a Gaussian blur of 2 pixels
 _NEARLY_EVERYWHERE = 0.8
+_MOSTLY = 0.5  # of a folder's pictures, for a name to be what the folder is about
+_NAME = re.compile(r"\S.*[ _]\(.+\)")  # the boorus' `shiroko (blue archive)`
 _FEWEST_TO_COMPARE = 4  # pictures, for words such as "nearly all"
 _MOST_UNBALANCED = 4  # times as many visits to one folder as to another
 _MOST_COMPARED = 8  # members of a group that are all compared with each other
@@ -83,7 +86,8 @@ class Contradiction:
 
 @dataclass(frozen=True)
 class TagUse:
-    """A tag and on how many pictures it stands. missing: the pictures without it, where those are few."""
+    """A tag and on how many pictures it stands. missing: the pictures without it, where those are few, or where it is
+    a name that they should have."""
 
     tag: str
     pictures: int
@@ -108,6 +112,9 @@ class Tokens:
 class DatasetReport:
     """Everything that `examine` finds. Pictures are called `folder/file`. tags: the most common first.
 
+    names_on_some_pictures: characters' names, and what a folder is called, on at least half of a folder's pictures and
+    not on all; numbers and shares are of that folder.
+
     visits, steps_per_epoch and buckets count regularisation pictures, too, as training does; all else is about the
     pictures to learn."""
 
@@ -131,6 +138,7 @@ class DatasetReport:
     tags: tuple[TagUse, ...]
     on_every_picture: tuple[str, ...]
     on_nearly_every_picture: tuple[TagUse, ...]
+    names_on_some_pictures: tuple[TagUse, ...]
     warnings: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
@@ -168,6 +176,8 @@ def examine(
     concepts = _concepts(dataset)
     by_visits = [each.visits for each in concepts]
     tag_uses = _tag_uses(examples, tags)
+    on_some = _names_on_some(examples, tags)
+    names = {each.tag for each in on_some}
     triggers = parse_tags(config.trigger_word)
     report = DatasetReport(
         folder=Path(config.folder.strip()).name,
@@ -191,7 +201,8 @@ def examine(
         on_every_picture=tuple(
             each.tag for each in tag_uses if each.pictures == len(examples) and each.tag not in triggers
         ),
-        on_nearly_every_picture=tuple(each for each in tag_uses if each.missing),
+        on_nearly_every_picture=tuple(each for each in tag_uses if each.missing and each.tag not in names),
+        names_on_some_pictures=on_some,
         warnings=tuple(dict.fromkeys((*dataset.warnings, *bucket_warnings(config)))),
     )
     return Examined(report, tuple(examples), placements)
@@ -284,3 +295,21 @@ def _tag_uses(examples: Sequence[Example], tags: Sequence[Sequence[str]]) -> tup
         lacking = [e.name for e, own in zip(examples, tags) if folded not in map(str.casefold, own)] if nearly else []
         uses.append(TagUse(spelled[folded], count, share, tuple(lacking)))
     return tuple(uses)
+
+
+def _names_on_some(examples: Sequence[Example], tags: Sequence[Sequence[str]]) -> tuple[TagUse, ...]:
+    """In each folder: names that most of its pictures have, but not all."""
+    folders: dict[str, list[int]] = {}
+    for place, example in enumerate(examples):
+        folders.setdefault(example.folder, []).append(place)
+    found = []
+    for places in folders.values():
+        called = {tag.casefold() for tag in parse_tags(examples[places[0]].class_tokens)}
+        spelled = {tag.casefold(): tag for place in places for tag in tags[place]}
+        having = Counter(folded for place in places for folded in {tag.casefold() for tag in tags[place]})
+        for folded, count in having.items():
+            is_name = folded in called or _NAME.fullmatch(folded)
+            if is_name and _MOSTLY <= count / len(places) < 1:
+                lacking = [examples[place].name for place in places if folded not in map(str.casefold, tags[place])]
+                found.append(TagUse(spelled[folded], count, count / len(places), tuple(lacking)))
+    return tuple(found)

@@ -72,6 +72,12 @@ def _captions(report: DatasetReport) -> Iterator[str]:
             f"on every picture: {', '.join(report.on_every_picture[:_MOST_TAGS])}; drop what belongs to the subject "
             "(drop_traits), keep what should stay changeable"
         )
+    for each in report.names_on_some_pictures[:_MOST_NAMED]:
+        folder = each.missing[0].split("/")[0]
+        yield (
+            f'the name "{each.tag}" is on {each.share:.0%} of the pictures in {folder}, not on {_named(each.missing)}; '
+            "add it where it belongs, or take such pictures out"
+        )
     for each in report.on_nearly_every_picture[:_MOST_NAMED]:
         yield f'"{each.tag}" is on {each.share:.0%} of the pictures, not on {_named(each.missing)}: forgotten there?'
 
