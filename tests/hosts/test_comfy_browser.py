@@ -210,7 +210,7 @@ def test_tags_are_clicked_removed_and_captions_edited_in_the_node(with_frontend,
     page.open(comfy.address)
     page.wait_for("!!(window.app?.graph && window.LiteGraph?.registered_node_types?.LazyLoRA_PreviewDataset)", 240)
     page.run(BUILD)
-    page.wait_for("document.querySelectorAll('.lazylora-cell').length === 12", 120)
+    page.wait_for("document.querySelectorAll('.lazylora-cell').length === 12", 240)
     assert tags(page)[0] == "cat"
     page.press("Escape")  # the templates that a new user is shown
     page.wait_for("!document.querySelector('.p-dialog-mask')")
