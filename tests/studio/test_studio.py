@@ -156,6 +156,17 @@ def test_a_venue_that_has_no_model_to_give_is_a_failure_like_any(studio, venue, 
     assert status["error"] == "no checkpoint is loaded; choose one" and not venue.lock.locked()
 
 
+def test_not_even_an_exit_ends_the_queue(studio, venue, recipe, monkeypatch):
+    def leave(model=""):
+        monkeypatch.undo()
+        raise SystemExit(1)
+
+    monkeypatch.setattr(venue, "host", leave)
+    studio.enqueue(recipe(output_name="first"))
+    studio.enqueue(recipe(output_name="second"))
+    assert [each["state"] for each in settled(studio)["queue"]] == ["failed", "finished"]
+
+
 def test_a_list_that_does_not_refresh_is_a_warning(studio, venue, recipe, monkeypatch):
     monkeypatch.setattr(venue, "epochs_changed", lambda: 1 / 0)
     studio.enqueue(recipe())

@@ -230,7 +230,7 @@ class Studio:
                     self._is_stopping = True  # what waits was meant for that model, too
             except LazyLoraError as error:
                 self._end(entry, FAILED, str(error))
-            except Exception as error:  # whatever it was, the others in the queue are not to blame
+            except BaseException as error:  # whatever it was, the others in the queue are not to blame
                 logging.getLogger(__name__).debug("a run failed", exc_info=True)
                 self._end(entry, FAILED, _sentence(error))
 
@@ -304,6 +304,6 @@ class Studio:
         self._revision += 1
 
 
-def _sentence(error: Exception) -> str:
+def _sentence(error: BaseException) -> str:
     first = (str(error).splitlines() or [""])[0]
     return f"{type(error).__name__}: {first}" if first else type(error).__name__
