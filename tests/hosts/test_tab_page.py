@@ -146,7 +146,7 @@ def walk(page: Page, address: str, newcomer: Newcomer, folder: Path, runs: Path)
         "mascot.safetensors",
     }
     newcomer.click("draw_grid")
-    newcomer.sees("drawn", "grids_said", 300)
+    newcomer.sees("drawn; a right click", "grids_said", 300)
     newcomer.has_loaded("#lazylora_grids_picture img")
     newcomer.keep("epochs")
     page.run("document.getElementById('lazylora_grids_picture').scrollIntoView({block: 'end'})")

@@ -125,3 +125,16 @@ def test_markup_escapes_everything():
     nasty = "<img src=x onerror=alert(1)>"
     pieces = (markup.notes([nasty]), markup.hint(nasty), markup.facts({nasty: nasty}), markup.changes([(nasty,) * 3]))
     assert not any("<img" in piece for piece in pieces)
+
+
+def test_before_the_list_of_runs_is_there_the_newest_is_drawn(
+    page: Page, studio: Studio, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(studio, "runs", lambda: [{"id": "b", "name": "new"}, {"id": "a", "name": "old"}])
+    monkeypatch.setattr(studio, "epochs", lambda run: [{"stem": f"{run}-000001"}])
+    asked: list[GridRequest] = []
+    monkeypatch.setattr(studio.venue, "grid", asked.append)
+    assert "drawn" in page.happen("draw_grid", "click", page.values())["grids_said"]
+    assert asked[0].epochs == ["", "b-000001"]
+    said = page.happen("draw_grid", "click", page.values(grids_run="old", grids_epochs=None))["grids_said"]
+    assert "tick at least one" in said

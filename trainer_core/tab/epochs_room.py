@@ -48,9 +48,11 @@ class EpochsRoom:
         def choose_run(title: str | None) -> tuple[Any, ...]:
             return _of_run(studio, _runs_by_title(studio).get(title or ""))
 
-        def draw(title: str | None, epochs: Sequence[str], *entered: Any) -> tuple[Any, str]:
+        def draw(title: str | None, epochs: Sequence[str] | None, *entered: Any) -> tuple[Any, str]:
+            ids = _runs_by_title(studio)
+            run_id = ids.get(title or next(iter(ids), ""))  # before the list is there: the newest run, all its epochs
             try:
-                request = grid_request(studio, _runs_by_title(studio).get(title or ""), epochs, *entered)
+                request = grid_request(studio, run_id, (epochs or []) if title else None, *entered)
                 return studio.venue.grid(request), done("drawn; a right click saves it")
             except LazyLoraError as error:
                 return None, trouble(str(error))
@@ -77,7 +79,7 @@ def lay_out_epochs_room() -> EpochsRoom:
 def grid_request(
     studio: Studio,
     run_id: str | None,
-    epochs: Sequence[str],
+    epochs: Sequence[str] | None,
     prompt: str,
     negative_prompt: str,
     weights: str,
@@ -87,11 +89,11 @@ def grid_request(
     width: Any,
     height: Any,
 ) -> GridRequest:
-    """What a person has entered as a request. Raises ConfigError for what cannot be drawn."""
+    """What a person has entered as a request; epochs: None is all. Raises ConfigError for what cannot be drawn."""
     if run_id is None:
         raise ConfigError("there is no run yet whose epochs could be drawn; train one first")
     saved = [epoch["stem"] for epoch in studio.epochs(run_id)]
-    stems = [stem for stem in saved if stem in (epochs or [])]
+    stems = thinned_evenly(saved, _MOST_EPOCHS) if epochs is None else [stem for stem in saved if stem in epochs]
     if not stems:
         raise ConfigError("no epoch is chosen; tick at least one")
     strengths = [_number("strengths", each) for each in (weights or "1").split(",") if each.strip()]
