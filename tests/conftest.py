@@ -17,12 +17,12 @@ hypothesis.settings.load_profile("lazylora")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip `gpu` tests without a CUDA device, `webui` tests without a Forge; `comfy` fixtures look for themselves."""
+    """Skip `gpu` tests without a CUDA device, `webui` tests without any; `comfy` fixtures look for themselves."""
     for item in items:
         if item.get_closest_marker("gpu") and not has_cuda():
             item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
-        if item.get_closest_marker("webui") and not os.environ.get("FORGE_DIR"):
-            item.add_marker(pytest.mark.skip(reason="no A1111 or Forge: set FORGE_DIR to its folder"))
+        if item.get_closest_marker("webui") and not (os.environ.get("FORGE_DIR") or os.environ.get("A1111_DIR")):
+            item.add_marker(pytest.mark.skip(reason="no A1111 or Forge: set A1111_DIR or FORGE_DIR to its folder"))
 
 
 @functools.cache

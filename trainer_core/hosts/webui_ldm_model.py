@@ -59,7 +59,7 @@ def process_of(model: Any) -> Process:
         )
     alphas = getattr(model, "alphas_cumprod_original", model.alphas_cumprod)
     process = Process(prediction, alphas.detach().to("cpu", torch.float32, copy=True))
-    rescales = getattr(model, "ztsnr", False) or shared.opts.sd_noise_schedule == "Zero Terminal SNR"
+    rescales = getattr(model, "ztsnr", False) or getattr(shared.opts, "sd_noise_schedule", "") == "Zero Terminal SNR"
     return zero_terminal_snr(process) if rescales and prediction == "v_prediction" else process
 
 

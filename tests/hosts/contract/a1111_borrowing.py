@@ -307,7 +307,7 @@ def check_fp8_storage_trains_and_is_given_back(path: Path) -> None:
     require_same_state(before, loaded.state())
 
 
-@check("sd1", "sd2", "sdxl", host="A1111")
+@check("sd1", "sdxl", host="A1111")
 def check_an_epoch_works_in_a_prompt_at_once(path: Path) -> None:
     import torch
     from modules import shared
