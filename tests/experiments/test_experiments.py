@@ -87,3 +87,11 @@ def test_a_trial_is_a_training_that_is_judged_and_kept(tmp_path):
     assert made.file_bytes > 1000
     save_trial(made, tmp_path / "t.json")
     assert load_trial(tmp_path / "t.json") == made
+
+
+def test_small_adapters_must_be_small_and_draw_nearly_as_well():
+    judge = claim("Small adapters suffice").judge
+    good = {arm: [trial("", [0.5], size=size)] for size, arm in enumerate(("(IA)³", "LoKr", "LoRA", "LoCon"), start=1)}
+    assert judge(good).word == CONFIRMED
+    assert judge({**good, "(IA)³": [trial("", [0.1], size=1)]}).word == NOT_CONFIRMED
+    assert judge({**good, "(IA)³": [trial("", [0.5], size=9)]}).word == NOT_CONFIRMED

@@ -144,10 +144,12 @@ def _cosine_wins(results: Results) -> Verdict:
     return _verdict(ends[0] > ends[1] + _noise(results), said)
 
 
-def _sizes(results: Results) -> Verdict:
+def _small_adapters_suffice(results: Results) -> Verdict:
     sizes = {arm: results[arm][0].file_bytes / 1024 for arm in results}
+    scores = {arm: mean(_totals(results, arm)) for arm in results}
     said = "; ".join(f"{arm}: {sizes[arm]:.0f} KB, best score {_spread(_totals(results, arm))}" for arm in results)
-    return _verdict(sizes["(IA)³"] < sizes["LoKr"] < sizes["LoRA"] < sizes["LoCon"], said)
+    are_small = sizes["(IA)³"] < sizes["LoKr"] < sizes["LoRA"] < sizes["LoCon"]
+    return _verdict(are_small and min(scores["(IA)³"], scores["LoKr"]) > scores["LoCon"] - 0.1, said)
 
 
 def _small_is_enough(results: Results) -> Verdict:
@@ -263,7 +265,7 @@ CLAIMS = (
         "Small adapters suffice",
         "Prodigy (IA)³ and LoKr",
         "(IA)³ is about 200 KB, LoKr 1–3 MB, LoCon and LoRA are wasteful (at Stable Diffusion's size).",
-        _sizes,
+        _small_adapters_suffice,
         {
             "(IA)³": network("ia3"),
             "LoKr": network("lokr", rank=1024, alpha=1024, conv_rank=512, conv_alpha=512),

@@ -29,7 +29,8 @@ for, and what became of prompts that do not ask for it (0 to 1, see `trainer_cor
 
 This is a finding, not a promise: one tiny model, one character, settings near the demo's. A claim that does not show
 here may hold on Stable Diffusion; one that does show is at least not a matter of Stable Diffusion. How each verdict is
-read off the numbers stands in `trainer_core/experiments/claims.py`, and was fixed before the trainings ran.
+read off the numbers stands in `trainer_core/experiments/claims.py`, and was fixed before the trainings ran; only *Small
+adapters suffice* looked at sizes alone at first, and called (IA)³ sufficient, which its pictures are not.
 
 D-Adaptation's arms warm up over a tenth of the run and take half the rate, which the guides give velocity models like
 this one: in a first series at rate 1 without warm-up every one of them broke the model within an epoch, whatever else
@@ -116,6 +117,7 @@ def _plot(results: Results, path: Path) -> None:
         _plot_arm(scores, rates, results, arm, f"C{number}")
     scores.set(xlabel="epoch", ylabel="score", ylim=(-0.1, 1))
     rates.set(xlabel="step", ylabel="d·lr", yscale="log")
+    scores.xaxis.get_major_locator().set_params(integer=True)
     scores.legend(frameon=False, fontsize=8)
     for axes in (scores, rates):
         axes.grid(alpha=0.25)
