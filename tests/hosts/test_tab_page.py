@@ -65,6 +65,15 @@ class Newcomer:
         self._page.wait_for(f"!!{found}")
         self._page.run(f"{found}.click()")
 
+    def drop(self, name: str, text: str) -> None:
+        """Drop a file of settings on the recipe room."""
+        self._page.run(
+            "(() => { const all = new DataTransfer();"
+            f" all.items.add(new File([{json.dumps(text)}], '{name}', {{type: 'application/json'}}));"
+            " const input = document.querySelector('#lazylora_import input[type=file]');"
+            " input.files = all.files; input.dispatchEvent(new Event('change', {bubbles: true})); })()"
+        )
+
     def unfold(self, name: str) -> None:
         """Open an accordion."""
         self._page.run(f"document.querySelector('#lazylora_{name} .label-wrap').click()")
@@ -114,6 +123,10 @@ def walk(page: Page, address: str, newcomer: Newcomer, folder: Path, runs: Path)
 
     newcomer.enter_room("Recipe")
     newcomer.sees("steps in all", "outlook")
+    newcomer.drop(
+        "theirs.json", json.dumps({"LoRA_type": "Standard", "network_dim": 8, "network_alpha": 4, "epoch": 9})
+    )
+    assert "kohya GUI JSON, 4 keys" in newcomer.sees("keys", "about_recipe")
     newcomer.unfold("section_run")
     newcomer.enter("max_train_epochs", str(EPOCHS))
     newcomer.click("look_ahead")

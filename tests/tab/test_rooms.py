@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,7 +13,7 @@ from tests.tab.stand_in import Page
 from trainer_core.errors import ConfigError
 from trainer_core.hosts.venue import GridRequest
 from trainer_core.studio import Studio
-from trainer_core.tab import markup
+from trainer_core.tab import build_tab, markup
 from trainer_core.tab.epochs_room import grid_request, thinned_evenly
 from trainer_core.tab.gradio_versions import uploaded
 
@@ -138,3 +139,17 @@ def test_before_the_list_of_runs_is_there_the_newest_is_drawn(
     assert asked[0].epochs == ["", "b-000001"]
     said = page.happen("draw_grid", "click", page.values(grids_run="old", grids_epochs=None))["grids_said"]
     assert "tick at least one" in said
+
+
+def test_a_preset_comes_over_what_suits_the_model(monkeypatch: pytest.MonkeyPatch, studio: Studio):
+    page = Page()
+    monkeypatch.setitem(sys.modules, "gradio", page)  # type: ignore[arg-type]
+    build_tab(studio, {"model.safetensors": {"dataset": {"resolution": 1024, "batch_size": 3}}})
+    assert page.named("lazylora_dataset_resolution").value == 1024
+    filled = page.happen("preset", "input", page.values(preset="AdamW lazy"))
+    assert (filled["dataset_resolution"]["value"], filled["dataset_batch_size"]["value"]) == (
+        512,
+        2,
+    )  # the preset's own
+    filled = page.happen("preset", "input", page.values(preset="Prodigy, for people who choose nothing"))
+    assert (filled["dataset_resolution"]["value"], filled["dataset_batch_size"]["value"]) == (1024, 3)

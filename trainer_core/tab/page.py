@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from ..studio import Studio
@@ -12,10 +11,10 @@ from .form import Form
 from .gradio_versions import gradio
 from .recipe_room import lay_out_recipe_room
 from .run_room import lay_out_run_room
-from .start import begin_anew_with_model, lay_out_start, look_when_left, train_on_click
+from .start import Beginnings, begin_anew_with_model, lay_out_start, look_when_left, train_on_click
 
 
-def build_tab(studio: Studio, beginnings: Mapping[str, Mapping[str, Any]] | None = None) -> Any:
+def build_tab(studio: Studio, beginnings: Beginnings | None = None) -> Any:
     """The tab as Gradio's Blocks, of whichever version is installed; every id in it begins with `lazylora_`.
 
     beginnings: model → nested settings that suit it better than the defaults. The live parts need web/tab.js in the
@@ -39,6 +38,6 @@ def build_tab(studio: Studio, beginnings: Mapping[str, Mapping[str, Any]] | None
         look_when_left(start, form, studio.venue)
         train_on_click(start, form, recipe_room.draws_previews, studio, rooms)
         dataset_room.connect(form, studio, dataset_tab)
-        recipe_room.connect(form, start, studio, recipe_tab)
+        recipe_room.connect(form, start, studio, recipe_tab, beginnings)
         epochs_room.connect(studio, epochs_tab)
     return blocks

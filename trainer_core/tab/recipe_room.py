@@ -3,6 +3,7 @@ with them would be."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -17,7 +18,7 @@ from .form import SECTIONS, Form, Section, own_settings
 from .gradio_versions import gradio, private, uploaded
 from .markup import done, hint, notes, trouble
 from .outlook import outlook_on
-from .start import Start, completed
+from .start import Beginnings, Start, completed
 
 _FORMATS = [".json", ".toml", ".py", ".txt", ".safetensors"]
 _ELSEWHERE = ("dataset.folder", "output_name")  # the page's first fields
@@ -43,21 +44,26 @@ class RecipeRoom:
     look: Any
     outlook: Any
 
-    def connect(self, form: Form, start: Start, studio: Studio, tab: Any) -> None:
-        """Have presets and files fill the fields, and the outlook follow when the room is entered or asked."""
+    def connect(self, form: Form, start: Start, studio: Studio, tab: Any, beginnings: Beginnings) -> None:
+        """Have presets and files fill the fields, over what suits the model, and the outlook follow when the room is
+        entered or asked."""
         gr = gradio()
         fields = [*form.components(), form.rest]
 
+        def beneath(given: Mapping[Any, Any]) -> dict[str, Any]:
+            suiting = beginnings.get(start.chosen_model(given), {})
+            return merged(suiting, _preset_titled(given[self.preset]).values)
+
         def choose(given: dict[Any, Any]) -> dict[Any, Any]:
             preset = _preset_titled(given[self.preset])
-            return {**_filled(form, preset.values), self.about: _about(preset), self.report: gr.update(visible=False)}
+            return {**_filled(form, beneath(given)), self.about: _about(preset), self.report: gr.update(visible=False)}
 
         def take(read: Any, given: dict[Any, Any]) -> dict[Any, Any]:
             try:
                 report: ImportReport = read()
             except LazyLoraError as error:
                 return {self.about: trouble(str(error))}
-            values = merged(_preset_titled(given[self.preset]).values, report.values)
+            values = merged(beneath(given), report.values)
             shown = gr.update(value=report.as_text(), visible=True)
             return {**_filled(form, values), self.about: _became(report), self.report: shown}
 
@@ -84,7 +90,7 @@ class RecipeRoom:
             (self.dropped.upload, drop, {self.preset, self.dropped}),
             (self.take_pasted.click, paste, {self.preset, self.pasted}),
         ):
-            event(act, inputs=own, outputs=outputs, **private(event))
+            event(act, inputs=own | start.inputs(), outputs=outputs, **private(event))
         asked = form.inputs() | start.inputs() | {self.draws_previews}
         for event, measures in ((self.look.click, True), (tab.select, False)):
             event(partial(look, measures=measures), inputs=asked, outputs=[self.outlook], **private(event))

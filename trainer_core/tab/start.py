@@ -18,6 +18,7 @@ from .glance import glance
 from .gradio_versions import gradio, private, script
 from .markup import done, live, notes, trouble
 
+Beginnings = Mapping[str, Mapping[str, Any]]  # model → nested settings that suit it better than the defaults
 _NOT_IN_A_NAME = re.compile(r"[^\w\- ]+")
 _REPEATS = re.compile(r"^\d+_")
 
@@ -72,7 +73,7 @@ def lay_out_start(form: Form, studio: Studio) -> Start:
     return Start(model, train, said)
 
 
-def begin_anew_with_model(start: Start, form: Form, beginnings: Mapping[str, Mapping[str, Any]]) -> None:
+def begin_anew_with_model(start: Start, form: Form, beginnings: Beginnings) -> None:
     """Once another model is chosen, take what suited the one before for what suits it; all else stays as entered."""
     if start.model is None or not beginnings:
         return
