@@ -12,6 +12,8 @@ import torch
 from diffusers import UNet2DConditionModel
 from lycoris.modules import get_module, make_module
 from lycoris.modules.ia3 import IA3Module
+from lycoris.modules.loha import LohaModule
+from lycoris.modules.lokr import LokrModule
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
@@ -23,6 +25,12 @@ FAMILIES = {"sd1": SD1, "sd2": SD2, "sdxl": SDXL}
 CASES: dict[str, dict[str, Any]] = {
     "lora": {"algo": "lora"},
     "locon": {"algo": "locon"},
+    "locon, tucker": {"algo": "locon", "use_tucker": True},
+    "loha": {"algo": "loha", "rank": 4},
+    "loha, tucker": {"algo": "loha", "rank": 4, "use_tucker": True},
+    "lokr": {"algo": "lokr", "rank": 2, "factor": 4},
+    "lokr, full matrices": {"algo": "lokr", "factor": 4, "full_matrix": True},
+    "lokr, both": {"algo": "lokr", "rank": 1, "factor": 4, "decompose_both": True},
     "ia3": {"algo": "ia3"},
     "ia3 on outputs alone": {"algo": "ia3", "train_on_input": False},
     "ia3 everywhere": {"algo": "ia3", "preset": "full"},
@@ -84,7 +92,10 @@ def test_lycoris_rebuilds_what_was_trained(family: str, case: str) -> None:
         kind, parts = get_module(file, adapter.key)
         assert kind is not None, f"{adapter.key}: lycoris-lora knows no such tensors"
         make = ia3_module if kind is IA3Module else make_module
-        delta, delta_bias = make(kind, parts, adapter.key, adapter.layer.module).get_diff_weight(1.0)
+        module = make(kind, parts, adapter.key, adapter.layer.module)
+        # get_diff_weight of these two multiplies by alpha / rank twice; their forward takes get_weight
+        is_twice = kind in (LohaModule, LokrModule)
+        delta, delta_bias = (module.get_weight(module.shape), None) if is_twice else module.get_diff_weight(1.0)
         _require_close(delta.view_as(deltas[adapter.key]), deltas[adapter.key], adapter.key)
         if adapter.key in biases:
             _require_close(delta_bias, biases[adapter.key], adapter.key)
