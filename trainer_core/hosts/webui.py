@@ -25,7 +25,7 @@ class WebuiVenue:
 
     @property
     def name(self) -> str:
-        """ "Forge" or "A1111"."""
+        """Forge or A1111."""
         return "Forge" if is_forge() else "A1111"
 
     @property

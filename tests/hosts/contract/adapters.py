@@ -66,7 +66,7 @@ def check_the_stock_loader_applies_ia3_while_the_pack_is_loaded_and_not_after(pa
     from trainer_core.hosts.comfy_ia3 import register_ia3, unregister_ia3
 
     loaded = load(path)
-    network = on_a_thread(lambda: _random_network(loaded, {"algo": "ia3", "train_on_input": True}))
+    network = on_a_thread(lambda: trained_network(loaded, {"algo": "ia3", "train_on_input": True}))
     tensors = network.state_dict()
 
     def layers_patched() -> int:
@@ -116,7 +116,7 @@ def check_the_bypass_loader_applies_ia3(path: Path) -> None:
         report("no bypass loader in this ComfyUI")
         return
     loaded = load(path)
-    network = on_a_thread(lambda: _random_network(loaded, {"algo": "ia3", "preset": "full"}))
+    network = on_a_thread(lambda: trained_network(loaded, {"algo": "ia3", "preset": "full"}))
     register_ia3()
     try:
         with torch.inference_mode():
@@ -151,7 +151,7 @@ def _problems(loaded: ComfyLoaded, settings: dict[str, Any]) -> Iterator[str]:
     from trainer_core.errors import ConfigError
 
     try:
-        network = on_a_thread(lambda: _random_network(loaded, settings))
+        network = on_a_thread(lambda: trained_network(loaded, settings))
     except ConfigError as refusal:
         report(f"{settings} refused: {refusal}")
         return
@@ -208,7 +208,7 @@ def _file_key(loaded: ComfyLoaded, network: Any, weight: str) -> str:
     return next(key for key, target in _key_map(loaded).items() if target == weight and key in keys)
 
 
-def _random_network(loaded: ComfyLoaded, settings: dict[str, Any]) -> Any:
+def trained_network(loaded: Any, settings: dict[str, Any]) -> Any:
     """Adapters on everything that these settings reach, with ΔW ≠ 0."""
     import torch
 
