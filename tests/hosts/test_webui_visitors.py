@@ -64,5 +64,7 @@ def test_a_program_needs_the_api_and_a_password_of_its(options):
     assert not is_welcome(request({"Authorization": "Bearer YW5uYTpzZWNyZXQ="}))
     options.api = False
     assert not is_welcome(request(basic("anna:secret")))
+    options.nowebui = True  # the API alone
+    assert is_welcome(request(basic("anna:secret")))
     options.api, options.api_auth = True, None
     assert not is_welcome(request(basic("")))

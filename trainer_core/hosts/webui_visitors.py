@@ -21,7 +21,8 @@ def is_public() -> bool:
 
 def is_welcome(request: Any) -> bool:
     """Whether who asks may, on a server that others reach: our own tab in the UI's page, behind the page's login where
-    there is one (`--gradio-auth`), or a program with a name and password of `--api-auth` where `--api` is on."""
+    there is one (`--gradio-auth`), or a program with a name and password of `--api-auth` where `--api` or
+    `--nowebui` is on."""
     return (_is_from_our_page(request) and _is_logged_in(request)) or _knows_an_api_password(request)
 
 
@@ -41,7 +42,8 @@ def _is_logged_in(request: Any) -> bool:
 def _knows_an_api_password(request: Any) -> bool:
     options = _options()
     given = _basic_credentials(request.headers.get("Authorization", ""))
-    if not getattr(options, "api", False) or not getattr(options, "api_auth", None) or given is None:
+    has_api = getattr(options, "api", False) or getattr(options, "nowebui", False)
+    if not has_api or not getattr(options, "api_auth", None) or given is None:
         return False
     known = [each.strip().encode() for each in options.api_auth.split(",")]
     return any([secrets.compare_digest(given, each) for each in known])
