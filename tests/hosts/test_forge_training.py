@@ -19,7 +19,11 @@ pytestmark = [pytest.mark.webui, pytest.mark.slow]
 @pytest.fixture(scope="module")
 def pictures(forge_data: Path) -> Path:
     """Three pictures with captions, in a folder that Forge allows."""
-    folder = forge_data / "pictures"
+    return write_pictures(forge_data / "pictures")
+
+
+def write_pictures(folder: Path) -> Path:
+    """Three squares with captions."""
     folder.mkdir(exist_ok=True)
     for number, colour in enumerate(("red", "green", "blue")):
         Image.new("RGB", (64, 64), colour).save(folder / f"{number}.png")
