@@ -3,7 +3,7 @@
 import { made } from "./elements.js";
 
 const MOST_RUNS = 30;
-const LOOK_EVERY = 5000; // milliseconds between looks at the folder while nothing trains
+const [LOOK_EVERY, LOOK_AT_MOST_EVERY] = [5000, 1500]; // milliseconds, while nothing has changed and while much does
 
 export class EpochsPanel {
   constructor(look) {
@@ -21,12 +21,11 @@ export class EpochsPanel {
     this.element = made("div", "", this.empty, this.names, this.said, this.room);
   }
 
-  async show({ revision, state }) {
-    const isOld = Date.now() - this.lookedAt.when > LOOK_EVERY;
-    if (!this.element.isConnected || !(isOld || (state !== "idle" && revision !== this.lookedAt.revision))) {
-      return;
+  async show({ revision }) {
+    const patience = revision === this.lookedAt.revision ? LOOK_EVERY : LOOK_AT_MOST_EVERY;
+    if (this.element.isConnected && Date.now() - this.lookedAt.when > patience) {
+      await this.lookAgain(revision);
     }
-    await this.lookAgain(revision);
   }
 
   async lookAgain(revision = -1) {

@@ -141,7 +141,11 @@ def lay_out_dataset_room() -> DatasetRoom:
                     label="In words", lines=12, max_lines=30, interactive=False, elem_id="lazylora_report"
                 )
                 picture = gr.Image(
-                    label="With what the buckets cut off", type="pil", interactive=False, elem_id="lazylora_picture"
+                    label="With what the buckets cut off",
+                    show_label=False,
+                    type="pil",
+                    interactive=False,
+                    elem_id="lazylora_picture",
                 )
         with gr.Column(scale=3, elem_id="lazylora_dataset_tags"):
             tags = gr.Dataframe(

@@ -138,7 +138,9 @@ def _lay_out_grid() -> EpochsRoom:
         height = gr.Number(label="Height", value=_SIDE, precision=0, elem_id="lazylora_grids_height")
     draw = gr.Button("Draw the grid", variant="primary", elem_id="lazylora_draw_grid")
     said = gr.HTML(elem_id="lazylora_grids_said")
-    picture = gr.Image(label="Epochs", type="pil", interactive=False, elem_id="lazylora_grids_picture")
+    picture = gr.Image(
+        label="Epochs", show_label=False, type="pil", interactive=False, elem_id="lazylora_grids_picture"
+    )
     return EpochsRoom(run, epochs, prompt, negative, weights, seed, steps, cfg, width, height, draw, said, picture)
 
 
