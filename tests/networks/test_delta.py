@@ -103,6 +103,8 @@ def test_bf16_base_keeps_updates_that_are_too_small_for_its_weights(algo: str, k
 @pytest.mark.parametrize("kind", ["linear", "1x1 conv", "3x3 conv"])
 @pytest.mark.parametrize("base_dtype", [torch.bfloat16, torch.float16, torch.float32])
 def test_fp32_weights_on_any_base_give_the_bases_dtype(algo: str, kind: str, base_dtype: torch.dtype) -> None:
+    if base_dtype == torch.float16 and not hasattr(torch, "uint16"):
+        pytest.skip("torch before 2.3 computes no fp16 on the CPU")
     algorithm, layer, weights, x = example(algo, kind)
     base = Layer(copy.deepcopy(layer.module).to(base_dtype), layer.rank, layer.alpha)
     x = x.detach().to(base_dtype)

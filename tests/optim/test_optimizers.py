@@ -211,6 +211,8 @@ def test_a_step_takes_tens_of_kernels_and_no_sync_however_many_tensors(toy, name
             optimizer.effective_lr(0.5)
         return ops
 
+    if name == "AdamW" and not build(toy, name)[2]._adamw.defaults.get("fused"):
+        pytest.skip("torch before 2.4 fuses AdamW on CUDA only, and its other form reads its step on the CPU")
     few, many = count(((4, 4),) * 2), count(((4, 4),) * 300)
     assert few.syncs == many.syncs == 0
     assert few.kernels == many.kernels < 70
