@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias, Union
+from typing import TypeAlias, TypeGuard, Union
 
 import torch
 from torch import nn
@@ -41,8 +41,8 @@ def find_targets(component: nn.Module, names: Mapping[str, str], is_meant: Calla
         if not name or not is_meant(name):
             continue
         if isinstance(module, nn.Conv2d) or is_linear(module):
-            _require_trainable(name, module)  # type: ignore[arg-type]
-            found.append(Target(name, module))  # type: ignore[arg-type]
+            _require_trainable(name, module)
+            found.append(Target(name, module))
         elif isinstance(module, (nn.LayerNorm, nn.GroupNorm)):
             if module.weight is not None:
                 found.append(Target(name, module))
@@ -54,7 +54,7 @@ def find_targets(component: nn.Module, names: Mapping[str, str], is_meant: Calla
     return found
 
 
-def is_linear(module: nn.Module) -> bool:
+def is_linear(module: nn.Module) -> TypeGuard[nn.Linear]:
     """Whether the layer is an nn.Linear, or a host's own class that is one in all but its base, as Forge's is."""
     sizes = getattr(module, "out_features", None), getattr(module, "in_features", None)
     weight = getattr(module, "weight", None)
