@@ -54,8 +54,10 @@ class Look {
     }
     try {
       this.status = await this.server.read("status");
-      for (const each of this.listeners) {
-        await each.show(this.status);
+      const shown = await Promise.allSettled(this.listeners.map(async (each) => each.show(this.status)));
+      const failed = shown.find((each) => each.status === "rejected");
+      if (failed) {
+        throw failed.reason;
       }
     } catch (error) {
       this.listeners.forEach((each) => each.trouble?.(error.message));

@@ -54,8 +54,13 @@ export class StripPanel {
     this.bar.setAttribute("aria-valuenow", String(Math.round(100 * share)));
   }
 
+  /** Why nothing can be shown, in place of it. */
   trouble(words) {
+    this.element.hidden = false;
+    this.element.classList.add("lazylora-trouble");
+    this.title.textContent = "";
     this.text.textContent = words;
+    this.stopButton.hidden = this.resumeButton.hidden = true;
   }
 }
 

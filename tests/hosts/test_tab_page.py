@@ -165,6 +165,11 @@ def walk(page: Page, address: str, newcomer: Newcomer, folder: Path, runs: Path)
     page.run("document.getElementById('lazylora_grids_picture').scrollIntoView({block: 'end'})")
     newcomer.keep("grid")
 
+    page.run("globalThis.confirm = () => true")
+    newcomer.press("✕", ".lazylora-card")
+    newcomer.counts(".lazylora-card", EPOCHS - 1)
+    assert len(list((runs / "my mascot").glob("*.safetensors"))) == EPOCHS - 1
+
     page.open(address)  # a closed browser changes nothing: opened again, the page shows what there is
     page.wait_for("!!globalThis.lazyloraTab?.status?.entry", 120)
     newcomer.enter_room("Run")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import sys
 import threading
 import time
 from pathlib import Path
 
 import pytest
 
+from trainer_core.cli import main
 from trainer_core.errors import ConfigError, HostError
 from trainer_core.standalone.doorkeeper import Doorkeeper
 from trainer_core.standalone.line import Line
@@ -75,6 +77,12 @@ def test_a_page_for_others_names_no_folder_but_its_own(tmp_path: Path):
 def test_an_unknown_model_is_refused(tmp_path: Path):
     with pytest.raises(HostError, match="start the page with --models"):
         StandaloneVenue({}, tmp_path).host()
+
+
+def test_without_gradio_the_command_says_how_to_get_it(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "gradio", None)
+    assert main(["ui"]) == 1
+    assert 'pip install "lazylora[webui]"' in capsys.readouterr().err
 
 
 # -- who gets through

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests.tab.stand_in import Page
+from trainer_core.standalone.venue import StandaloneVenue
 from trainer_core.studio import Studio
+from trainer_core.tab import build_tab
 from trainer_core.tab.start import name_of
 
 
@@ -68,3 +71,27 @@ def test_leaving_the_folder_says_what_is_in_it(page: Page, cats: Path):
 )
 def test_a_lora_is_called_like_its_folder(folder: str, name: str):
     assert name_of(folder) == name
+
+
+def test_where_the_ui_s_own_model_counts_none_is_asked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cats: Path):
+    page, asked = Page(), []
+    monkeypatch.setitem(sys.modules, "gradio", page)  # type: ignore[arg-type]
+    studio = Studio(StandaloneVenue({}, tmp_path / "runs"))
+    monkeypatch.setattr(studio, "enqueue", lambda values, model="": asked.append(model))
+    build_tab(studio)
+    assert "lazylora_model" not in [each.elem_id for each in page.components]
+    page.happen("train", "click", page.values(dataset_folder=str(cats)))
+    assert asked == [""]
+
+
+@pytest.mark.parametrize("name", ["dataset_folder", "dataset_masks_dir", "dataset_reg_data_dir"])
+def test_only_folders_of_the_venue_are_looked_into(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cats: Path, name: str
+):
+    page = Page()
+    monkeypatch.setitem(sys.modules, "gradio", page)  # type: ignore[arg-type]
+    build_tab(Studio(StandaloneVenue({}, tmp_path / "runs", [cats.parent])))
+    (tmp_path / "elsewhere").mkdir()
+    given = page.values(**{"dataset_folder": str(cats), name: str(tmp_path / "elsewhere")})
+    for button, said in (("look", "dataset_summary"), ("train", "said"), ("write_edit", "edit_said")):
+        assert "does not let its pages use" in page.happen(button, "click", given)[said]

@@ -7,16 +7,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..config import DatasetConfig, TagEdit
+from ..config import TagEdit
 from ..data.captions import parse_tags
 from ..data.edits import edited_captions
 from ..data.examples import Example, scan
 from ..doctor.report import Examined, examine
 from ..errors import ConfigError
 from ..hosts.venue import Venue
-from ..settings import from_json
-from ..studio.request import require_allowed
 from ..tagging.history import CaptionHistory, Undone, Written
+from .glance import allowed_dataset
 
 
 @dataclass(frozen=True)
@@ -33,10 +32,8 @@ class CaptionRoom:
 
     def __init__(self, values: Mapping[str, Any], venue: Venue):
         """values: the dataset's settings. Raises ConfigError for a folder that is missing or may not be named here."""
-        if not values.get("folder"):
-            raise ConfigError("give the folder with your pictures first, at the top")
-        self._config = from_json(DatasetConfig, values)
-        self._folder = require_allowed(self._config.folder, "dataset.folder", venue)
+        self._config = allowed_dataset(values, venue)
+        self._folder = Path(self._config.folder).expanduser()
 
     def examined(self) -> Examined:
         """Everything that is odd in the folder. Raises DataError for one that cannot be trained on."""
@@ -76,5 +73,5 @@ class CaptionRoom:
 
     def _history(self) -> CaptionHistory:
         if not self._folder.is_dir():
-            raise ConfigError(f"{Path(self._folder).name} is a file that names folders; edit captions in one of these")
+            raise ConfigError(f"{self._folder.name} is a file that names folders; edit captions in one of these")
         return CaptionHistory(self._folder)

@@ -9,6 +9,7 @@ from typing import Any
 from ..config import DatasetConfig
 from ..data.captions import prepared_caption
 from ..data.dataset import read_dataset
+from ..errors import ConfigError
 from ..hosts.venue import Venue
 from ..settings import from_json
 from ..studio.request import require_allowed
@@ -24,12 +25,21 @@ class Glance:
     warnings: tuple[str, ...]
 
 
+def allowed_dataset(values: Mapping[str, Any], venue: Venue) -> DatasetConfig:
+    """The settings, checked. Raises ConfigError without a folder, or for one that may not be named in this venue."""
+    if not values.get("folder"):
+        raise ConfigError("give the folder with your pictures first, at the top")
+    config = from_json(DatasetConfig, values)
+    for name in ("folder", "masks_dir", "reg_data_dir"):
+        if place := getattr(config, name):
+            require_allowed(place, f"dataset.{name}", venue)
+    return config
+
+
 def glance(values: Mapping[str, Any], venue: Venue) -> Glance:
     """Look into the folder of these dataset settings. Raises DataError for a folder that cannot be trained on,
     ConfigError for settings that do not hold or a folder that may not be named here."""
-    config = from_json(DatasetConfig, values)
-    require_allowed(config.folder, "dataset.folder", venue)
-    dataset = read_dataset(config)
+    dataset = read_dataset(config := allowed_dataset(values, venue))
     examples = dataset.subjects
     without = sum(not example.caption.strip() for example in examples)
     captions = (

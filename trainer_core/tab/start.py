@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import ConfigError, LazyLoraError
+from ..errors import LazyLoraError
 from ..hosts.venue import Venue
 from ..recipes.report import flattened
 from ..settings import merged
 from ..studio import Studio
 from .form import Form
-from .glance import glance
+from .glance import allowed_dataset, glance
 from .gradio_versions import gradio, private, script
 from .markup import done, live, notes, trouble
 
@@ -134,11 +134,9 @@ def train_on_click(start: Start, form: Form, draws_previews: Any, studio: Studio
 def completed(values: dict[str, Any], draws_previews: bool, venue: Venue) -> dict[str, Any]:
     """With what a person need not enter: the LoRA's name from its folder, and a prompt for the previews, the caption of
     the first picture. Raises LazyLoraError without a folder, or for one that cannot be trained on."""
-    folder = values.get("dataset", {}).get("folder", "")
-    if not folder:
-        raise ConfigError("give the folder with your pictures first, at the top")
+    config = allowed_dataset(values.get("dataset", {}), venue)
     if not values.get("output_name"):
-        values = {**values, "output_name": name_of(folder)}
+        values = {**values, "output_name": name_of(config.folder)}
     if draws_previews and not values.get("sample", {}).get("prompts"):
         caption = glance(values["dataset"], venue).caption
         values = merged(values, {"sample": {"prompts": [caption]}}) if caption else values
