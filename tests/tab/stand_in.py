@@ -63,6 +63,13 @@ class Component:
         for name in _EVENTS:
             setattr(self, name, Event(page, self, name))
         page.components.append(self)
+        self.check({"__type__": "update", **arguments})
+
+    def check(self, change: Any) -> None:
+        """A list shows what it holds only: newer Gradios refuse every later event of a page where it does not."""
+        if self.kind == "Dropdown" and isinstance(change, dict) and change.get("value"):
+            choices = change.get("choices", self.arguments.get("choices"))
+            assert self.arguments.get("allow_custom_value") or change["value"] in choices, (self.elem_id, change)
 
     def __enter__(self) -> Component:
         return self
@@ -115,6 +122,8 @@ class Page:
         if not isinstance(answer, dict) or "__type__" in answer:
             answer = dict(zip(outputs, answer if isinstance(answer, tuple) else (answer,), strict=True))
         assert set(answer) <= set(outputs), "an event returned what is not among its outputs"
+        for each, value in answer.items():
+            each.check(value)
         return {str(each.elem_id).removeprefix("lazylora_"): value for each, value in answer.items()}
 
     def _heard(self, component: Component, event: str) -> Iterator[SimpleNamespace]:

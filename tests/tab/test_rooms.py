@@ -153,3 +153,13 @@ def test_a_preset_comes_over_what_suits_the_model(monkeypatch: pytest.MonkeyPatc
     )  # the preset's own
     filled = page.happen("preset", "input", page.values(preset="Prodigy, for people who choose nothing"))
     assert (filled["dataset_resolution"]["value"], filled["dataset_batch_size"]["value"]) == (1024, 3)
+
+
+def test_an_optimizer_by_another_name_is_shown_as_it_is_called(page: Page):
+    filled = page.happen("take_pasted", "click", page.values(pasted='{"optimizer": {"optimizer": "dadaptation"}}'))
+    assert filled["optimizer_optimizer"]["value"] == "dadaptation"
+
+
+def test_a_recipe_whose_adapter_cannot_be_had_says_so(page: Page):
+    text = json.dumps({"LoRA_type": "Flux1", "network_dim": 8, "network_alpha": 4})
+    assert "cannot be done" in page.happen("take_pasted", "click", page.values(pasted=text))["about_recipe"]

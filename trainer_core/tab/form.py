@@ -128,25 +128,19 @@ def own_settings(section: Section) -> list[tuple[str, Setting]]:
 
 
 _SETTINGS = dict(all_settings(TrainConfig))
-
-
-def _choices(path: str, each: Setting) -> Sequence[str]:
-    registered = {
-        "network.algo": ALGORITHMS,
-        "optimizer.optimizer": OPTIMIZERS,
-        "optimizer.lr_scheduler": SCHEDULES,
-    }
-    return registered[path].names() if path in registered else each.choices
+_REGISTERED = {"network.algo": ALGORITHMS, "optimizer.optimizer": OPTIMIZERS, "optimizer.lr_scheduler": SCHEDULES}
 
 
 def _component(path: str, each: Setting, look: Mapping[str, Any]) -> Any:
     gr = gradio()
     common = {"label": label_of(path), "info": _info(each), "elem_id": f"lazylora_{path.replace('.', '_')}"}
     value = look["value"] if "value" in look else "" if each.is_required else _shown(each, each.default)
-    choices = _choices(path, each)
-    if choices:
-        shown = [choice or _AS_USUAL for choice in choices]
-        return gr.Dropdown(**{**common, "choices": shown, "value": value or _AS_USUAL, **look})
+    if path in _REGISTERED:  # a recipe may know one by another name, which Gradio would refuse
+        names = _REGISTERED[path].names()
+        return gr.Dropdown(**{**common, "choices": names, "value": value, "allow_custom_value": True, **look})
+    if each.choices:
+        shown = [choice or _AS_USUAL for choice in each.choices]
+        return gr.Dropdown(**{**common, "choices": shown, "value": value, **look})
     if each.type is bool:
         return gr.Checkbox(**{**common, "value": value, **look})
     if _is_many(each):

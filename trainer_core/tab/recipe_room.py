@@ -205,4 +205,9 @@ def _about(preset: Preset) -> str:
 
 
 def _became(report: ImportReport) -> str:
-    return done(report.summary()) + notes(report.warnings, "warning")
+    said = done(report.summary()) + notes(report.warnings, "warning")
+    try:
+        report.require_essentials()
+    except LazyLoraError as error:
+        return said + trouble(str(error))
+    return said
