@@ -1,6 +1,13 @@
 """The page of its own in a real Chromium: a newcomer's way from a folder to the grid of epochs, on the tiny world.
 
-GRADIO_PYTHONS names interpreters, parted like PATH, that have Gradio, torch and diffusers; each is walked through."""
+GRADIO_PYTHONS names interpreters, parted like PATH, that have Gradio, torch and diffusers; each is walked through.
+Sets of packages that go together, beside torch and the pack's own:
+
+gradio==6.31.0 diffusers transformers
+gradio==4.40.0 fastapi==0.104.1 pydantic==2.8.2 diffusers==0.31.0 transformers==4.46.1 "huggingface_hub<1"
+gradio==3.41.2 gradio_client==0.5.0 fastapi==0.94.0 "pydantic<2" httpx==0.24.1 "websockets<12" "matplotlib<3.10"
+    diffusers==0.31.0 transformers==4.46.1 "huggingface_hub<1"
+"""
 
 from __future__ import annotations
 
