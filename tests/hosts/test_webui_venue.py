@@ -79,7 +79,12 @@ def webui(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> SimpleNamespace:
     return SimpleNamespace(state=shared.state, lock=queue.queue_lock, data=data, allowed=allowed)
 
 
-def test_paths_are_limited_to_the_uis_folders(webui: SimpleNamespace, tmp_path: Path):
+def test_where_only_this_machine_reaches_the_ui_pictures_may_lie_anywhere(webui: SimpleNamespace, tmp_path: Path):
+    assert WebuiVenue().allows(tmp_path / "pictures of mine")
+
+
+def test_others_are_limited_to_the_uis_folders(webui: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sys.modules["modules.shared"].cmd_opts, "listen", True, raising=False)
     venue = WebuiVenue()
     assert venue.runs_dir == webui.data / "models" / "Lora"
     assert venue.allows(venue.runs_dir / "cat" / "cat-000001.safetensors")

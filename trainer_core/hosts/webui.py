@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from .base import Host
 from .venue import GridRequest, Progress
+from .webui_visitors import is_public
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -36,7 +37,10 @@ class WebuiVenue:
         return Path(shared.cmd_opts.lora_dir)
 
     def allows(self, path: Path) -> bool:
-        """Whether the path lies in a folder of the UI: its data, models, LoRAs, or what --gradio-allowed-path names."""
+        """Any path while only this machine reaches the UI, as in the UI's own folder fields; on a server that others
+        reach, one in a folder of the UI: its data, models, LoRAs, or what --gradio-allowed-path names."""
+        if not is_public():
+            return True
         place = path.expanduser().resolve()
         return any(place.is_relative_to(folder) for folder in _folders())
 

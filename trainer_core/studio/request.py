@@ -37,7 +37,7 @@ def require_allowed(path: str | Path, setting: str, venue: Venue) -> Path:
     this venue."""
     place = Path(str(path).strip().strip('"')).expanduser()
     if not venue.allows(place):
-        raise ConfigError(f'"{setting}": {venue.name} does not let its pages use {path}; choose another folder')
+        raise ConfigError(f'"{setting}": {venue.name} does not let its pages use {path}; choose one of its own folders')
     return place
 
 
