@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.hosts.webui_server import WebuiClient, WebuiError, eventually, free_port
+from tests.hosts.webui_server import WebuiClient, eventually, free_port
 
 _HOSTS = Path(__file__).parent
 _OPTIONS = "--use-cpu all --no-half --precision full --no-hashing --no-download-sd-model --skip-version-check --api"
@@ -47,7 +47,8 @@ def a1111_server(a1111: Path, python: str, data: Path) -> Iterator[WebuiClient]:
             **{"cwd": a1111, "env": environment, "stdout": output, "stderr": subprocess.STDOUT},
         )
     try:
-        eventually(lambda: server.poll() is not None or _answers(client), 600, client.log_tail)
+        # a request that comes before the page is wholly up ends its start: "Cannot add middleware after …"
+        eventually(lambda: server.poll() is not None or "Startup time:" in log.read_text(), 600, client.log_tail)
         assert server.poll() is None, client.log_tail()
         client.post("/sdapi/v1/options", {"live_previews_enable": False})  # they would download a small decoder
         yield client
@@ -58,10 +59,3 @@ def a1111_server(a1111: Path, python: str, data: Path) -> Iterator[WebuiClient]:
         except subprocess.TimeoutExpired:
             server.kill()
             server.wait()
-
-
-def _answers(client: WebuiClient) -> bool:
-    try:
-        return bool(client.get("/sdapi/v1/samplers"))
-    except (OSError, WebuiError, ValueError):
-        return False
