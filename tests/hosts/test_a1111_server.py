@@ -40,11 +40,6 @@ def test_its_plot_has_our_axes(a1111: WebuiClient):
     assert plots
 
 
-@pytest.mark.xfail(
-    strict=False,
-    reason="A1111's FIFO lock lets whoever asks first after a release in: the run can take it again before the waiter "
-    "wakes, who then stands in no queue that is_awaited could see",
-)
 def test_a_generation_gets_its_turn_before_the_run_is_over(a1111: WebuiClient, pictures: Path):
     before = a1111.txt2img()
     in_forge.start(a1111, pictures, "shared", epochs=100)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from collections import deque
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
-from typing import Any
 
 import pytest
 from PIL import Image
@@ -45,17 +45,26 @@ class State:
 
 
 class Lock:
-    """modules.fifo_lock.FIFOLock, as far as it is looked at."""
+    """modules.fifo_lock.FIFOLock: who is let in after a release has left the line, and is not inside yet."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._pending_threads: deque[Any] = deque()
+        self._lock, self._inner_lock = threading.Lock(), threading.Lock()
+        self._pending_threads: deque[threading.Event] = deque()
 
     def __enter__(self) -> None:
+        with self._inner_lock:
+            if self._lock.acquire(blocking=False):
+                return
+            let_in = threading.Event()
+            self._pending_threads.append(let_in)
+        let_in.wait()
         self._lock.acquire()
 
     def __exit__(self, *_: object) -> None:
-        self._lock.release()
+        with self._inner_lock:
+            if self._pending_threads:
+                self._pending_threads.popleft().set()
+            self._lock.release()
 
 
 @pytest.fixture
@@ -102,6 +111,26 @@ def test_a_turn_holds_the_queue_and_ends_whatever_happens(webui: SimpleNamespace
         raise ValueError("x")
     assert not webui.lock._lock.locked()
     assert webui.state.said == ["begin cat", "end"]
+
+
+def test_whoever_waits_is_inside_before_the_next_turn_begins(webui: SimpleNamespace):
+    order: list[str] = []
+
+    def generate() -> None:
+        with webui.lock:
+            order.append("picture")
+            time.sleep(0.01)
+
+    for _ in range(20):
+        with WebuiVenue().turn("cat") as turn:
+            waiting = threading.Thread(target=generate)
+            waiting.start()
+            while not turn.is_awaited():
+                time.sleep(0.001)
+        with WebuiVenue().turn("cat"):
+            order.append("training")
+        waiting.join()
+    assert order == ["picture", "training"] * 20
 
 
 def test_a_turn_knows_who_waits_and_who_interrupts(webui: SimpleNamespace):

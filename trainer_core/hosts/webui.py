@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,8 @@ from .webui_visitors import is_public
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+_SECONDS_TO_WAKE_UP = 0.5
 
 
 def is_forge() -> bool:
@@ -64,7 +67,7 @@ class WebuiVenue:
         from modules import shared
         from modules.call_queue import queue_lock
 
-        with queue_lock, _reloads_interrupt_nothing(shared.state):
+        with _handed_on(queue_lock), _reloads_interrupt_nothing(shared.state):
             shared.state.begin(job=title)
             try:
                 yield WebuiTurn(shared.state, queue_lock)
@@ -111,6 +114,24 @@ class WebuiTurn:
     def is_awaited(self) -> bool:
         """See `Turn.is_awaited`."""
         return len(self._queue_lock._pending_threads) > 0
+
+
+@contextmanager
+def _handed_on(queue_lock: Any) -> Iterator[None]:
+    """Hold the UI's queue; on exit wait until whoever is next holds it. Its release only wakes the next one up, who
+    stands in no line any more, and until then whoever asks first gets in: that would be the training again."""
+    with ExitStack() as afterwards, queue_lock:
+        try:
+            yield
+        finally:
+            if queue_lock._pending_threads:
+                afterwards.callback(_wait_until_held, queue_lock)
+
+
+def _wait_until_held(queue_lock: Any) -> None:
+    deadline = time.monotonic() + _SECONDS_TO_WAKE_UP
+    while not queue_lock._lock.locked() and time.monotonic() < deadline:
+        time.sleep(0.001)
 
 
 @contextmanager
