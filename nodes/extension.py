@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from comfy_api.latest import ComfyExtension, io
 
 from ..trainer_core.hosts.comfy_ia3 import register_ia3
@@ -43,8 +45,8 @@ class LazyLoraExtension(ComfyExtension):
 async def comfy_entrypoint() -> ComfyExtension:
     """What ComfyUI calls when it loads the pack; its LoRA loaders learn to read (IA)³ files, too."""
     register_ia3()
-    from server import PromptServer
-
-    if getattr(PromptServer, "instance", None) is not None:  # there is none where only the nodes are listed
-        add_routes(PromptServer.instance.routes)
+    server = sys.modules.get("server")  # not there, and not to be imported, where only the nodes are listed
+    running = getattr(getattr(server, "PromptServer", None), "instance", None)
+    if running is not None:
+        add_routes(running.routes)
     return LazyLoraExtension()
