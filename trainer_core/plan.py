@@ -79,8 +79,9 @@ class Plan:
         return bool(self.config.sample.prompts) and (epoch % every == 0 or epoch == self.epochs)
 
 
-def make_plan(config: TrainConfig) -> Plan:
-    """Read the dataset's folder and work the run out. Raises DataError or ConfigError for what cannot be trained."""
+def make_plan(config: TrainConfig, model_resolution: int | None = None) -> Plan:
+    """Read the dataset's folder and work the run out. model_resolution: the side that the model was made for, if known.
+    Raises DataError or ConfigError for what cannot be trained."""
     check_loss(config.loss)
     dataset = read_dataset(config.dataset)
     placements = tuple(assign_buckets([example.size for example in dataset.examples], config.dataset))
@@ -91,7 +92,7 @@ def make_plan(config: TrainConfig) -> Plan:
     warmup = warmup_steps(config.optimizer.lr_warmup_steps, total_steps)
     factors = _lr_factors(config, total_steps, warmup)
     epochs = math.ceil(total_steps / steps_per_epoch)
-    outlook = Outlook(config, total_steps, warmup, len(dataset.examples), epochs, factors)
+    outlook = Outlook(config, total_steps, warmup, len(dataset.examples), epochs, factors, model_resolution)
     return Plan(
         config,
         dataset,

@@ -41,7 +41,7 @@ def train(config: TrainConfig, host: Host, is_cancelled: Callable[[], bool] = ne
 
 
 def _run(config: TrainConfig, host: Host, is_cancelled: Callable[[], bool]) -> Iterator[Event]:
-    plan = make_plan(settled(config, host))
+    plan = make_plan(settled(config, host), host.family.resolution)
     yield Planned(plan)
     yield from (Warned(warning) for warning in plan.warnings)
     folder = run_folder_for(plan, host)

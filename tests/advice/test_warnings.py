@@ -80,6 +80,11 @@ CASES = {
         outlook(dataset={"resolution": 768}, optimizer=prodigy(unet_lr=0.5, text_encoder_lr=0.25)),
         "melted",
     ),
+    "small-pictures-for-sdxl": (
+        replace(outlook(dataset={"resolution": 512}), model_resolution=1024),
+        replace(outlook(dataset={"resolution": 512}), model_resolution=512),
+        "set resolution to 1024",
+    ),
     "velocity-model-at-full-rate": (
         outlook(loss={"prediction_type": "v_prediction"}),
         outlook(loss={"prediction_type": "v_prediction"}, optimizer=prodigy(learning_rate=0.5)),

@@ -22,7 +22,8 @@ _ADAPTIVE = ("dadapt", "prodigy")
 @dataclass(frozen=True)
 class Outlook:
     """A run as far as it is known before training. total_steps, warmup_steps: optimizer steps after bucketing.
-    epochs: the last one may be a part of one. lr_factors: the schedule, one for each step."""
+    epochs: the last one may be a part of one. lr_factors: the schedule, one for each step. model_resolution: the side
+    that the model was made for, in pixels; None while it is not known which model it will be."""
 
     config: TrainConfig
     total_steps: int
@@ -30,6 +31,7 @@ class Outlook:
     pictures: int  # without repeats
     epochs: int
     lr_factors: Sequence[float] = ()
+    model_resolution: int | None = None
 
 
 Sentences = Callable[[Outlook], Iterator[str]]

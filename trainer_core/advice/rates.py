@@ -45,6 +45,18 @@ def high_resolution_at_full_rate(outlook: Outlook) -> Iterator[str]:
         )
 
 
+@warning("small-pictures-for-sdxl", looks_at="dataset.resolution", source="SDXL, Podell et al. 2023: made for 1024 px")
+def small_pictures_for_a_large_model(outlook: Outlook) -> Iterator[str]:
+    """A model that was made for 1024 pixels trains on pictures of less than 768: it learns them at a scale at which
+    nobody will draw."""
+    made_for, resolution = outlook.model_resolution, outlook.config.dataset.resolution
+    if made_for is not None and made_for >= 1024 and resolution < 768:
+        yield (
+            f"this model draws at {made_for} px, and the pictures are brought to {resolution}; set resolution to "
+            f"{made_for}, or to 768 where memory is short"
+        )
+
+
 @warning(
     "velocity-model-at-full-rate", looks_at="loss.prediction_type optimizer.learning_rate", source="guide 2: 2.x models"
 )
