@@ -57,8 +57,8 @@ before = list(sys.path)
 
 def found():
     files = {name: os.path.realpath(getattr(module, "__file__", None) or "") for name, module in sys.modules.items()}
-    ours, stand_in = os.path.realpath(sys.argv[5]) + os.sep, os.path.realpath(sys.argv[1]) + os.sep
-    own = [name for name, file in files.items() if file.startswith(ours) and not file.startswith(stand_in)]
+    ours, *not_ours = (os.path.realpath(folder) + os.sep for folder in (sys.argv[5], sys.argv[1], sys.prefix))
+    own = [name for name, file in files.items() if file.startswith(ours) and not file.startswith(tuple(not_ours))]
     from trainer_core import webui_extension
     app = types.SimpleNamespace(router=types.SimpleNamespace(routes=["theirs"]))
     script_callbacks.before_ui_callback()
