@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from trainer_core.errors import HostError
+from trainer_core.hosts.borrowing import checkpointable_blocks, frozen, thaw
 from trainer_core.hosts.checkpointing import checkpointed
-from trainer_core.hosts.comfy_borrow import cast_to_compute, checkpointable_blocks, frozen, out_of_place_residuals, thaw
+from trainer_core.hosts.comfy_borrow import cast_to_compute, out_of_place_residuals
 from trainer_core.hosts.comfy_model import require_plain_weights
 
 

@@ -13,15 +13,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trainer_core.errors import HostError
+from trainer_core.hosts.borrowing import checkpointable_blocks, frozen, thaw
 from trainer_core.hosts.checkpointing import checkpointed
 from trainer_core.hosts.webui_forge_borrow import (
     cast_to_compute,
-    checkpointable_blocks,
     differentiable_unet,
     fp8_unpacked,
-    frozen,
     text_in,
-    thaw,
 )
 from trainer_core.hosts.webui_forge_model import require_plain_weights
 

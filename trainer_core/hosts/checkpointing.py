@@ -11,6 +11,8 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from .borrowing import overlaid
+
 
 @contextmanager
 def checkpointed(blocks: Iterable[nn.Module]) -> Iterator[None]:
@@ -18,8 +20,7 @@ def checkpointed(blocks: Iterable[nn.Module]) -> Iterator[None]:
     arXiv:1604.06174), wherever gradients are recorded. Instances are patched, classes never; all is undone on exit."""
     with ExitStack() as undo:
         for block in blocks:
-            undo.callback(_restore_forward, block, block.__dict__.get("forward"))
-            block.forward = partial(_recomputed, block.forward)
+            undo.enter_context(overlaid(block, "forward", partial(_recomputed, block.forward)))
         yield
 
 
@@ -28,10 +29,3 @@ def _recomputed(forward: Any, *args: Any, **kwargs: Any) -> Any:
         return forward(*args, **kwargs)
     # no random state is kept: the adapters' masks follow from their own seeds, and the base has no dropout of its own
     return checkpoint(forward, *args, use_reentrant=False, preserve_rng_state=False, **kwargs)
-
-
-def _restore_forward(block: nn.Module, own: Any) -> None:
-    if own is None:
-        block.__dict__.pop("forward", None)
-    else:
-        block.forward = own

@@ -17,17 +17,15 @@ from ..errors import HostError, SamplingStopped
 from ..families.base import Family
 from ..families.sd2 import SD2
 from .base import SampleRequest, TextOptions, never
+from .borrowing import checkpointable_blocks, frozen, thaw
 from .checkpointing import checkpointed
 from .comfy_borrow import (
     cast_to_compute,
-    checkpointable_blocks,
     compute_dtype,
-    frozen,
     interrupts_left_to,
     load_whole,
     marked_as_training,
     out_of_place_residuals,
-    thaw,
     unshared,
 )
 from .comfy_model import (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import HostError
+from .borrowing import overlaid, replaced
 
 _EVERYTHING_ELSE = 1e20  # bytes asked for so that ComfyUI unloads all other models
-_BLOCKS = ("ResBlock", "BasicTransformerBlock", "CLIPLayer")
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -64,33 +64,6 @@ def load_whole(patchers: list[Any], device: torch.device, alone: bool) -> None:
             )
 
 
-def thaw(trunks: Iterable[nn.Module]) -> None:
-    """Replace weights that were made in inference mode, which autograd refuses, by equal ones that were not.
-
-    One at a time, so that no second model is ever in memory; where nothing is to replace it costs a glance. The new
-    weights stay: to the host they are the same."""
-    for trunk in trunks:
-        for module in trunk.modules():
-            for name, weight in module._parameters.items():
-                if weight is not None and weight.is_inference():
-                    module._parameters[name] = nn.Parameter(weight.detach().clone(), weight.requires_grad)
-            for name, buffer in module._buffers.items():
-                if buffer is not None and buffer.is_inference():
-                    module._buffers[name] = buffer.clone()
-
-
-@contextmanager
-def frozen(trunks: Iterable[nn.Module]) -> Iterator[None]:
-    """No weight of the base model asks for a gradient inside."""
-    with ExitStack() as undo:
-        for trunk in trunks:
-            for weight in trunk.parameters():
-                if weight.requires_grad:
-                    undo.callback(weight.requires_grad_, True)
-                    weight.requires_grad_(False)
-        yield
-
-
 @contextmanager
 def cast_to_compute(trunks: Iterable[nn.Module], dtype: torch.dtype) -> Iterator[None]:
     """Layers whose weights are stored in another dtype compute in their input's, by ComfyUI's own casting layers."""
@@ -99,8 +72,7 @@ def cast_to_compute(trunks: Iterable[nn.Module], dtype: torch.dtype) -> Iterator
             for module in trunk.modules():
                 stored = {weight.dtype for weight in module.parameters(recurse=False)}
                 if hasattr(module, "comfy_cast_weights") and stored - {dtype}:
-                    undo.callback(_put_back, module, "comfy_cast_weights", module.__dict__.get("comfy_cast_weights"))
-                    module.__dict__["comfy_cast_weights"] = True
+                    undo.enter_context(overlaid(module, "comfy_cast_weights", True))
         yield
 
 
@@ -119,8 +91,7 @@ def out_of_place_residuals(text_encoders: Iterable[nn.Module]) -> Iterator[None]
                     "(train_text_encoder off), or update LazyLoRA"
                 )
             for layer in layers:
-                undo.callback(_put_back, layer, "forward", layer.__dict__.get("forward"))
-                layer.forward = partial(_clip_layer, layer)
+                undo.enter_context(overlaid(layer, "forward", partial(_clip_layer, layer)))
         yield
 
 
@@ -132,12 +103,8 @@ def marked_as_training() -> Iterator[None]:
     if not hasattr(model_management, "in_training"):
         yield
         return
-    before = model_management.in_training
-    model_management.in_training = True
-    try:
+    with replaced(model_management, "in_training", True):
         yield
-    finally:
-        model_management.in_training = before
 
 
 @contextmanager
@@ -161,11 +128,6 @@ def interrupts_left_to(thread: int) -> Iterator[None]:
             setattr(model_management, name, before)
 
 
-def checkpointable_blocks(trunks: Mapping[str, nn.Module]) -> list[nn.Module]:
-    """The blocks that are worth recomputing in backward: resnets, transformer blocks, text layers."""
-    return [block for trunk in trunks.values() for block in trunk.modules() if type(block).__name__ in _BLOCKS]
-
-
 def _is_known_layer(layer: nn.Module) -> bool:
     return {name for name, _ in layer.named_children()} == {"layer_norm1", "self_attn", "layer_norm2", "mlp"}
 
@@ -174,10 +136,3 @@ def _clip_layer(layer: Any, x: Tensor, mask: Tensor | None = None, optimized_att
     """A pre-norm transformer layer (Radford et al. 2021, arXiv:2103.00020)."""
     x = x + layer.self_attn(layer.layer_norm1(x), mask, optimized_attention)
     return x + layer.mlp(layer.layer_norm2(x))
-
-
-def _put_back(module: nn.Module, name: str, own: Any) -> None:
-    if own is None:
-        module.__dict__.pop(name, None)
-    else:
-        module.__dict__[name] = own

@@ -15,22 +15,20 @@ from ..diffusion.process import Process
 from ..errors import HostError
 from ..families.base import Family
 from .base import SampleRequest, TextOptions, never
+from .borrowing import checkpointable_blocks, frozen, thaw
 from .checkpointing import checkpointed
 from .fingerprints import fingerprint
 from .tokens import Marks, TokenRows, joined_chunks, token_rows
 from .webui_forge_borrow import (
     cast_to_compute,
-    checkpointable_blocks,
     compute_dtype,
     differentiable_unet,
     embeddings_in_fp32,
     fp8_unpacked,
-    frozen,
     load_whole,
     one_stream,
     send_away,
     text_in,
-    thaw,
     undo_merged_loras,
 )
 from .webui_forge_model import (
@@ -124,6 +122,7 @@ class ForgeHost:
             undo.callback(send_away, self.device)
             load_whole(self._patchers_in_training())
             embeddings_in_fp32(engine.text_encoder.transformer for engine in self._text_engines.values())
+            # of idle parts, too: once Forge moves such a weight outside inference mode, it is lost for torch
             thaw(self._parts())
             trunks = self._trunks_in_training()
             encoders = [trunk for name, trunk in trunks.items() if name != "unet"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import HostError
+from .borrowing import overlaid, replaced
 from .webui_forge_model import FP8
 
 _EVERYTHING_ELSE = 1e30  # bytes asked for so that Forge unloads all other models
-_BLOCKS = ("ResBlock", "BasicTransformerBlock", "CLIPEncoderLayer")
 _BLOCK_PARTS = {"attn1", "norm1", "attn2", "norm2", "ff", "norm3"}
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -79,38 +79,6 @@ def embeddings_in_fp32(text_encoders: Iterable[nn.Module]) -> None:
                 embeddings.to(torch.float32)
 
 
-def thaw(parts: Iterable[nn.Module]) -> None:
-    """Replace weights that were made in inference mode, which autograd refuses, by equal ones that were not.
-
-    Those of parts that do not learn, too: Forge may move them on a thread that is not in inference mode, and torch
-    leaves such a weight unusable in either. One at a time, so that no second model is ever in memory; where nothing is
-    to replace it costs a glance. What modules share they share afterwards. The new weights stay: to Forge they are the
-    same."""
-    new: dict[int, nn.Parameter] = {}
-    for part in parts:
-        for module in part.modules():
-            for name, weight in module._parameters.items():
-                if weight is not None and weight.is_inference():
-                    if id(weight) not in new:
-                        new[id(weight)] = nn.Parameter(weight.detach().clone(), weight.requires_grad)
-                    module._parameters[name] = new[id(weight)]
-            for name, buffer in module._buffers.items():
-                if buffer is not None and buffer.is_inference():
-                    module._buffers[name] = buffer.clone()
-
-
-@contextmanager
-def frozen(trunks: Iterable[nn.Module]) -> Iterator[None]:
-    """No weight of the base model asks for a gradient inside."""
-    with ExitStack() as undo:
-        for trunk in trunks:
-            for weight in trunk.parameters():
-                if weight.requires_grad:
-                    undo.callback(weight.requires_grad_, True)
-                    weight.requires_grad_(False)
-        yield
-
-
 @contextmanager
 def fp8_unpacked(trunks: Iterable[nn.Module], dtype: torch.dtype) -> Iterator[None]:
     """fp8 weights, which Forge casts in every layer, are cast once; then the stored ones are there again."""
@@ -161,8 +129,7 @@ def differentiable_unet(unet: nn.Module) -> Iterator[None]:
         for block in unet.modules():
             if type(block).__name__ == "BasicTransformerBlock":
                 _require_known(block)
-                undo.callback(_put_back, block, "forward", block.__dict__.get("forward"))
-                block.forward = partial(_transformer_block, block, block.forward)
+                undo.enter_context(overlaid(block, "forward", partial(_transformer_block, block, block.forward)))
         yield
 
 
@@ -173,22 +140,6 @@ def one_stream() -> Iterator[None]:
 
     with replaced(stream, "stream_activated", False):
         yield
-
-
-@contextmanager
-def replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
-    """An attribute has another value inside."""
-    before = getattr(owner, name)
-    setattr(owner, name, value)
-    try:
-        yield
-    finally:
-        setattr(owner, name, before)
-
-
-def checkpointable_blocks(trunks: Mapping[str, nn.Module]) -> list[nn.Module]:
-    """The blocks that are worth recomputing in backward: resnets, transformer blocks, text layers."""
-    return [block for trunk in trunks.values() for block in trunk.modules() if type(block).__name__ in _BLOCKS]
 
 
 @contextmanager
@@ -231,10 +182,3 @@ def _require_known(block: Any) -> None:
             "the UNet's transformer blocks are built in a way that is unknown to this version; load an ordinary "
             "Stable Diffusion checkpoint, or update LazyLoRA"
         )
-
-
-def _put_back(module: nn.Module, name: str, own: Any) -> None:
-    if own is None:
-        module.__dict__.pop(name, None)
-    else:
-        module.__dict__[name] = own

@@ -16,12 +16,12 @@ from ..errors import HostError
 from ..families.base import Family
 from ..families.sd1 import SD1
 from .base import SampleRequest, TextOptions, never
+from .borrowing import checkpointable_blocks
 from .checkpointing import checkpointed
 from .fingerprints import fingerprint
 from .tokens import Marks, TokenRows, joined_chunks, token_rows
 from .webui_ldm_borrow import (
     as_the_checkpoint_is,
-    checkpointable_blocks,
     compute_dtype,
     lent,
     own_checkpointing_off,

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-_BLOCKS = ("ResBlock", "BasicTransformerBlock", "CLIPEncoderLayer", "OpenClipLayer")
+from .borrowing import overlaid, replaced
+
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _MERGED_INTO = (nn.Linear, nn.Conv2d, nn.GroupNorm, nn.LayerNorm, nn.MultiheadAttention)
 
@@ -117,25 +118,13 @@ def as_the_checkpoint_is(model: Any, dtype: torch.dtype) -> Iterator[None]:
 
 
 @contextmanager
-def replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
-    """An attribute has another value inside."""
-    before = getattr(owner, name)
-    setattr(owner, name, value)
-    try:
-        yield
-    finally:
-        setattr(owner, name, before)
-
-
-@contextmanager
 def plain_attention(unet: nn.Module) -> Iterator[None]:
     """Inside, the UNet's attention is torch's own, whichever A1111 is set to: some have no backward, some a slow one,
     and all apply the last generation's hypernetworks. Instances are patched, classes never."""
     with ExitStack() as undo:
         for module in unet.modules():
             if all(hasattr(module, name) for name in ("to_q", "to_k", "to_v", "to_out", "heads")):
-                undo.callback(_put_back, module, "forward", module.__dict__.get("forward"))
-                module.forward = partial(_attention, module)
+                undo.enter_context(overlaid(module, "forward", partial(_attention, module)))
         yield
 
 
@@ -149,11 +138,6 @@ def own_checkpointing_off(unet: nn.Module) -> Iterator[None]:
                 if module.__dict__.get(name) is True:
                     undo.enter_context(replaced(module, name, False))
         yield
-
-
-def checkpointable_blocks(trunks: Mapping[str, nn.Module]) -> list[nn.Module]:
-    """The blocks that are worth recomputing in backward: resnets, transformer blocks, text layers."""
-    return [block for trunk in trunks.values() for block in trunk.modules() if type(block).__name__ in _BLOCKS]
 
 
 def weights_of(modules: Iterable[nn.Module]) -> list[nn.Parameter]:
@@ -183,10 +167,3 @@ def _attention(module: Any, x: Tensor, context: Tensor | None = None, *_: Any, *
     projected = module.to_q(x), module.to_k(context), module.to_v(context)
     q, k, v = (each.unflatten(-1, (module.heads, -1)).transpose(1, 2) for each in projected)
     return module.to_out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
-
-
-def _put_back(module: nn.Module, name: str, own: Any) -> None:
-    if own is None:
-        module.__dict__.pop(name, None)
-    else:
-        module.__dict__[name] = own
