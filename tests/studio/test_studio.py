@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import threading
 
 import pytest
+from PIL import Image
 
 from tests.studio.conftest import SECONDS, settled, until
 from tests.studio.stub_host import StubHost
@@ -292,3 +294,19 @@ def test_a_reloaded_ui_finds_the_same_studio(venue, monkeypatch):
     for thread in threads:
         thread.join(SECONDS)
     assert len(made) == 1 and len({id(each) for each in found}) == 1
+
+
+@pytest.mark.parametrize("way", ["a dataset file", "a link"])
+def test_a_picture_that_lies_outside_is_not_trained_on(studio, venue, recipe, pictures, tmp_path_factory, way):
+    outside = tmp_path_factory.mktemp("outside")
+    Image.new("RGB", (64, 64), "red").save(outside / "secret.png")
+    if way == "a link":
+        (pictures / "2_thing" / "9.png").symlink_to(outside / "secret.png")
+        folder = pictures
+    else:
+        folder = pictures / "dataset.toml"
+        folder.write_text(f"[[datasets]]\n[[datasets.subsets]]\nimage_dir = {json.dumps(str(outside))}\n")
+    studio.enqueue(recipe(dataset={"folder": str(folder)}))
+    status = settled(studio)
+    assert status["entry"]["state"] == "failed" and "Fake does not let its pages use this picture" in status["error"]
+    assert venue.loaded.predictions == 0

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ..config import TrainConfig
+from ..data.examples import Example
 from ..errors import ConfigError, RunError, did_you_mean
 from ..files.run_folder import check_name
 from ..hosts.venue import Venue
@@ -39,6 +40,16 @@ def require_allowed(path: str | Path, setting: str, venue: Venue) -> Path:
     if not venue.allows(place):
         raise ConfigError(f'"{setting}": {venue.name} does not let its pages use {path}; choose one of its own folders')
     return place
+
+
+def require_allowed_pictures(examples: Iterable[Example], venue: Venue) -> None:
+    """A dataset file names folders of its own, and folders hold links. Raises ConfigError for a picture that lies where
+    this venue lets nobody look."""
+    for example in examples:
+        if not venue.allows(example.path):
+            raise ConfigError(
+                f"{example.path}: {venue.name} does not let its pages use this picture; leave its folder or link out"
+            )
 
 
 def _with_allowed_places(config: TrainConfig, venue: Venue) -> TrainConfig:

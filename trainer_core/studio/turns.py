@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 from ..config import TrainConfig
 from ..errors import HostError
-from ..events import Cached, EpochEnded, Event, Sampled, Saved, Stepped
+from ..events import Cached, EpochEnded, Event, Planned, Sampled, Saved, Stepped
 from ..hosts.venue import Progress, Turn, Venue
 from ..train import train
+from .request import require_allowed_pictures
 
 if TYPE_CHECKING:
     from ..hosts.base import Host
@@ -73,13 +74,18 @@ def train_in_turns(
             host = venue.host(model)
             base.require(host)
             yield TurnTaken()
-            if (yield from _one_turn(config, host, turn, progress, is_stopped)):
+            if (yield from _one_turn(config, host, venue, turn, progress, is_stopped)):
                 return
             yield TurnAwaited()
 
 
 def _one_turn(
-    config: TrainConfig, host: Host, turn: Turn, progress: Callable[[], Progress], is_stopped: Callable[[], bool]
+    config: TrainConfig,
+    host: Host,
+    venue: Venue,
+    turn: Turn,
+    progress: Callable[[], Progress],
+    is_stopped: Callable[[], bool],
 ) -> Iterator[Event]:
     """Train until the run is over, stopped, or somebody waits; says whether there is nothing left to do."""
 
@@ -88,6 +94,8 @@ def _one_turn(
 
     with closing(train(config, host, is_cancelled)) as events:
         for event in events:
+            if isinstance(event, Planned):
+                require_allowed_pictures(event.plan.dataset.examples, venue)
             yield event
             if isinstance(event, (Cached, Stepped, Sampled, Saved)):
                 turn.show(progress())

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..config import DatasetConfig
-from ..data.captions import prepared_caption
+from ..data.captions import prepared_caption, settings_of
 from ..data.dataset import read_dataset
 from ..errors import ConfigError
 from ..hosts.venue import Venue
@@ -46,4 +46,4 @@ def glance(values: Mapping[str, Any], venue: Venue) -> Glance:
         "all with a caption" if not without else f"{without} without a caption" if without < len(examples) else ""
     )
     found = f"{many(len(examples), 'picture')}, {captions or 'none with a caption, which is fine for one thing'}"
-    return Glance(found, prepared_caption(examples[0].caption, config), dataset.warnings)
+    return Glance(found, prepared_caption(examples[0].caption, settings_of(examples[0], config)), dataset.warnings)
