@@ -152,8 +152,8 @@ def test_no_other_page_may_start_anything(ready: WebuiClient, pictures: Path):
     for origin in ("https://elsewhere.example", "null", ""):
         with pytest.raises(WebuiError, match="403"):
             ready.post("/lazylora/start", body, headers={"Origin": origin})
-    with pytest.raises(WebuiError, match=r"400.*folder"):
-        ask(ready, "start", settings={"output_name": "no folder"})
+    with pytest.raises(WebuiError, match=r"400.*dataset"):
+        ask(ready, "start", settings={"output_name": "no pictures"})
 
 
 # -- in a browser
