@@ -64,9 +64,8 @@ def missing_packages() -> str:
 
 
 def newest_epochs() -> list[str]:
-    """The file stems of the newest run's epochs, in order."""
-    newest = next(iter(studio().runs()), None)
-    return [] if newest is None else [epoch["stem"] for epoch in newest["epochs"]]
+    """The file stems of the newest run's epochs, in order; a run that has only begun has none yet."""
+    return next(([epoch["stem"] for epoch in run["epochs"]] for run in studio().runs() if run["epochs"]), [])
 
 
 def studio() -> Studio:

@@ -14,7 +14,7 @@ from trainer_core.errors import ConfigError
 from trainer_core.hosts.venue import GridRequest
 from trainer_core.studio import Studio
 from trainer_core.tab import build_tab, markup
-from trainer_core.tab.epochs_room import grid_request, thinned_evenly
+from trainer_core.tab.epochs_room import _runs_by_title, grid_request, thinned_evenly
 from trainer_core.tab.gradio_versions import uploaded
 
 
@@ -131,7 +131,8 @@ def test_markup_escapes_everything():
 def test_before_the_list_of_runs_is_there_the_newest_is_drawn(
     page: Page, studio: Studio, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(studio, "runs", lambda: [{"id": "b", "name": "new"}, {"id": "a", "name": "old"}])
+    runs = [{"id": id, "name": name, "epochs": [{}]} for id, name in (("b", "new"), ("a", "old"))]
+    monkeypatch.setattr(studio, "runs", lambda: runs)
     monkeypatch.setattr(studio, "epochs", lambda run: [{"stem": f"{run}-000001"}])
     asked: list[GridRequest] = []
     monkeypatch.setattr(studio.venue, "grid", asked.append)
@@ -139,6 +140,12 @@ def test_before_the_list_of_runs_is_there_the_newest_is_drawn(
     assert asked[0].epochs == ["", "b-000001"]
     said = page.happen("draw_grid", "click", page.values(grids_run="old", grids_epochs=None))["grids_said"]
     assert "tick at least one" in said
+
+
+def test_a_run_that_has_only_begun_is_not_offered(page: Page, studio: Studio, monkeypatch: pytest.MonkeyPatch):
+    runs = [{"id": "n", "name": "begun", "epochs": []}, {"id": "o", "name": "old", "epochs": [{"stem": "old-000001"}]}]
+    monkeypatch.setattr(studio, "runs", lambda: runs)
+    assert list(_runs_by_title(studio)) == ["old"]
 
 
 def test_a_preset_comes_over_what_suits_the_model(monkeypatch: pytest.MonkeyPatch, studio: Studio):

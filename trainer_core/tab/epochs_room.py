@@ -145,9 +145,9 @@ def _lay_out_grid() -> EpochsRoom:
 
 
 def _runs_by_title(studio: Studio) -> dict[str, str]:
-    """What a list calls each run, the newest first → its id; those of one name are told apart."""
+    """What a list calls each run that has epochs, the newest first → its id; those of one name are told apart."""
     found: dict[str, str] = {}
-    for run in studio.runs():
+    for run in (each for each in studio.runs() if each["epochs"]):
         found[run["name"] if run["name"] not in found else f"{run['name']} ({run['id'][:6]})"] = run["id"]
     return found
 
