@@ -225,12 +225,21 @@ def test_a_finished_run_is_returned_without_training(comfy: ComfyClient, loras: 
     comfy.run(graph, timeout=900)
     steps = trained_steps(loras / "again")
     assert "train" in comfy.wait(comfy.queue(graph)).cached_nodes
-    comfy.post("/free", {"unload_models": True, "free_memory": True})  # forgets what nodes gave: hours would run again
-    time.sleep(2)
-    finished = comfy.run(graph, timeout=900)
-    assert "train" not in finished.cached_nodes
+    assert "train" not in run_by_a_forgetful(comfy, graph).cached_nodes
     assert trained_steps(loras / "again") == steps
     assert sorted(path.name for path in loras.iterdir() if path.name.startswith("again")) == ["again"]
+
+
+def run_by_a_forgetful(comfy: ComfyClient, graph: dict) -> Finished:
+    """Run the graph once ComfyUI has forgotten what nodes gave, after which hours would run again; a busy one takes a
+    while to get to it."""
+    comfy.post("/free", {"unload_models": True, "free_memory": True})
+    for _ in range(10):
+        time.sleep(2)
+        finished = comfy.run(graph, timeout=900)
+        if "train" not in finished.cached_nodes:
+            break
+    return finished
 
 
 def test_a_caption_that_was_changed_trains_anew(comfy: ComfyClient, pictures: Path, loras: Path):
