@@ -57,13 +57,14 @@ def run_demo(output: Path) -> None:
 
 
 def demo_config(output: Path) -> TrainConfig:
-    """The demo's settings: what a person who chooses nothing gets, at the tiny world's size."""
+    """The demo's settings: what a person who chooses nothing gets, at the tiny world's size, but faster and for longer
+    than is good for it (d_coef), so that there are epochs before the best and behind it."""
     return from_json(
         TrainConfig,
         {
             "output_name": TRIGGER,
             "output_dir": str(output / "loras"),
-            "max_train_epochs": 6,
+            "max_train_epochs": 9,
             "seed": 1,
             "dataset": {
                 "folder": str(output / "dataset"),
@@ -74,7 +75,7 @@ def demo_config(output: Path) -> TrainConfig:
             "network": {"algo": "locon", "rank": 16, "alpha": 16},
             "optimizer": {
                 "optimizer": "Prodigy",
-                "optimizer_args": "betas=0.9,0.99 use_bias_correction=True safeguard_warmup=True",
+                "optimizer_args": "betas=0.9,0.99 use_bias_correction=True safeguard_warmup=True d_coef=2.5",
                 "lr_scheduler": "constant",
             },
         },
