@@ -13,8 +13,11 @@ from tests.tab.stand_in import Page
 from trainer_core.errors import ConfigError
 from trainer_core.hosts.venue import GridRequest
 from trainer_core.studio import Studio
+from trainer_core.studio.recipe_room import looked_ahead
 from trainer_core.tab import build_tab, markup
+from trainer_core.tab.captions import CaptionRoom
 from trainer_core.tab.epochs_room import _runs_by_title, grid_request, thinned_evenly
+from trainer_core.tab.glance import glance
 from trainer_core.tab.gradio_versions import uploaded
 
 
@@ -170,3 +173,22 @@ def test_an_optimizer_by_another_name_is_shown_as_it_is_called(page: Page):
 def test_a_recipe_whose_adapter_cannot_be_had_says_so(page: Page):
     text = json.dumps({"LoRA_type": "Flux1", "network_dim": 8, "network_alpha": 4})
     assert "cannot be done" in page.happen("take_pasted", "click", page.values(pasted=text))["about_recipe"]
+
+
+@pytest.mark.parametrize("look", ["glance", "report", "tag", "outlook"])
+def test_no_room_shows_a_picture_from_outside(studio: Studio, cats: Path, monkeypatch: pytest.MonkeyPatch, look: str):
+    inside = cats.parent / "allowed"
+    inside.mkdir()
+    (inside / "theirs.toml").write_text(f"[[datasets]]\n[[datasets.subsets]]\nimage_dir = {json.dumps(str(cats))}\n")
+    monkeypatch.setattr(studio.venue, "allows", lambda path: path.resolve().is_relative_to(inside.resolve()))
+    values = {"folder": str(inside / "theirs.toml")}
+    looks = {
+        "glance": lambda: glance(values, studio.venue),
+        "report": lambda: CaptionRoom(values, studio.venue).examined(),
+        "tag": lambda: CaptionRoom(values, studio.venue).with_tag("", 9),
+        "outlook": lambda: looked_ahead(
+            {"output_name": "a", "output_dir": str(inside), "dataset": values}, "", studio.venue
+        ),
+    }
+    with pytest.raises(ConfigError, match="does not let its pages use this picture"):
+        looks[look]()

@@ -16,7 +16,7 @@ from ..plan import Plan, make_plan, trained_components
 from ..recipes import ImportReport, import_file, import_text
 from ..recipes.presets import PRESETS
 from ..settings import merged
-from .request import requested, require_allowed
+from .request import requested, require_allowed, require_allowed_pictures
 
 if TYPE_CHECKING:
     from ..hosts.base import Host
@@ -74,7 +74,9 @@ def read_recipe(text: str, file: str, preset: str, venue: Venue) -> dict[str, An
 
 def looked_ahead(values: Mapping[str, Any], model: str, venue: Venue) -> Outlook:
     """What a run with these settings would be, with nothing loaded. Raises LazyLoraError for what cannot be trained."""
-    return Outlook(make_plan(requested(values, model, venue)))
+    plan = make_plan(requested(values, model, venue))
+    require_allowed_pictures(plan.dataset.examples, venue)
+    return Outlook(plan)
 
 
 def measured(outlook: Outlook, host: Host) -> Outlook:

@@ -14,6 +14,7 @@ from ..data.examples import Example, scan
 from ..doctor.report import Examined, examine
 from ..errors import ConfigError
 from ..hosts.venue import Venue
+from ..studio.request import require_allowed_pictures
 from ..tagging.history import CaptionHistory, Undone, Written
 from .glance import allowed_dataset
 
@@ -32,12 +33,14 @@ class CaptionRoom:
 
     def __init__(self, values: Mapping[str, Any], venue: Venue):
         """values: the dataset's settings. Raises ConfigError for a folder that is missing or may not be named here."""
-        self._config = allowed_dataset(values, venue)
+        self._config, self._venue = allowed_dataset(values, venue), venue
         self._folder = Path(self._config.folder).expanduser()
 
     def examined(self) -> Examined:
         """Everything that is odd in the folder. Raises DataError for one that cannot be trained on."""
-        return examine(replace(self._config, tag_edits=()))
+        examined = examine(replace(self._config, tag_edits=()))
+        require_allowed_pictures(examined.examples, self._venue)
+        return examined
 
     def with_tag(self, tag: str, most: int) -> list[Example]:
         """The first `most` pictures whose captions have the tag, in any case; "" is all of them."""
@@ -69,7 +72,9 @@ class CaptionRoom:
         return max(CaptionHistory(self._folder).entries(), key=lambda each: each.number, default=None)
 
     def _examples(self) -> list[Example]:
-        return scan(replace(self._config, tag_edits=(), bad_pictures="skip")).subjects
+        examples = scan(replace(self._config, tag_edits=(), bad_pictures="skip")).subjects
+        require_allowed_pictures(examples, self._venue)
+        return examples
 
     def _history(self) -> CaptionHistory:
         if not self._folder.is_dir():

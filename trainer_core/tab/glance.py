@@ -12,7 +12,7 @@ from ..data.dataset import read_dataset
 from ..errors import ConfigError
 from ..hosts.venue import Venue
 from ..settings import from_json
-from ..studio.request import require_allowed
+from ..studio.request import require_allowed, require_allowed_pictures
 from ..telling import many
 
 
@@ -40,6 +40,7 @@ def glance(values: Mapping[str, Any], venue: Venue) -> Glance:
     """Look into the folder of these dataset settings. Raises DataError for a folder that cannot be trained on,
     ConfigError for settings that do not hold or a folder that may not be named here."""
     dataset = read_dataset(config := allowed_dataset(values, venue))
+    require_allowed_pictures(dataset.examples, venue)
     examples = dataset.subjects
     without = sum(not example.caption.strip() for example in examples)
     captions = (
